@@ -1,0 +1,114 @@
+# Every step of Tracekit as a target; bare `make` prints help and changes nothing.
+# The meaning and the default of each variable stand in tracekit/settings.py; `make help` shows them.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
+             PROC_INTERVAL_MS DIR
+
+# What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
+# anything can. The tools read the values from their environment, never from a command line.
+literal = $(eval override $1 := $$(value $1))$(eval export $1)
+$(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(call literal,$(name))))
+
+PYTHON := .venv/bin/python -I
+
+# Each target first refuses a bad variable, also under `make -n`.
+.PHONY: check
+check:
+	+@python3 -I tools/settings.py check
+
+## Print this help
+.PHONY: help
+help: check
+	@printf 'Tracekit: collect on this VM, stop, parse, validate, show.\n\nTargets\n'
+	@awk '/^## /{d=substr($$0,4);next} d&&/^[a-z][a-z_-]*:/{sub(/:.*/,"");printf "  make %-14s %s\n",$$0,d;d=""}' Makefile
+	@printf '\nVariables (command line, else environment, else run_id.env, else the default)\n'
+	@python3 -I tools/settings.py table
+
+## Set up, trace 20 s of real work on this machine, and show the trace
+.PHONY: demo
+demo: check
+	@tools/setup.sh
+	@$(PYTHON) tools/demo.py
+
+## Set up and run the tests
+.PHONY: test
+test: check
+	@tools/setup.sh dev
+	@$(PYTHON) -m pytest
+
+## Install what is missing: system packages, .venv with locked packages
+.PHONY: setup
+setup: check
+	@tools/setup.sh
+
+## Say what is missing and the command that would install it; change nothing
+.PHONY: doctor
+doctor: check
+	@tools/setup.sh --check
+
+## Start the collectors of a run on this VM
+.PHONY: start-collect
+start-collect: check
+	@bash tools/collect_sys.sh start
+
+## Stop them, for certain
+.PHONY: stop-collect
+stop-collect: check
+	@bash tools/collect_sys.sh stop
+
+## Show each collector's state, rows and lag
+.PHONY: status
+status: check
+	@bash tools/collect_sys.sh status
+
+## Normalise the raw files: logs/<RUN_ID>/ -> logs/<RUN_ID>/cctf/
+.PHONY: parse
+parse: check
+	@python3 -I tools/parse_sys.py
+
+## Check a cctf directory against its schema, its manifest and its laws
+.PHONY: validate
+validate: check
+	@python3 -I tools/validate.py
+
+## Show a cctf directory in the terminal
+.PHONY: show
+show: check
+	@python3 -I tools/show.py
+
+## Remove logs/<RUN_ID>; RUN_ID must be given
+.PHONY: clean
+clean: check
+	@python3 -I tools/clean_run.py
+
+## Check the code: ruff, mypy, shellcheck, shfmt
+.PHONY: lint
+lint: check
+	@tools/setup.sh dev
+	@tools/lint.sh
+
+## Measure against peers; figures are ratios within one run
+.PHONY: bench
+bench: check
+	@tools/setup.sh dev
+	@$(PYTHON) bench/run.py
+
+## Write docs/schema/ anew from the records (for developers)
+.PHONY: schema
+schema: check
+	@tools/setup.sh
+	@$(PYTHON) tools/write_schemas.py
+
+## Write the expected files of tests/golden/ anew; review the diff (for developers)
+.PHONY: golden
+golden: check
+	@tools/setup.sh dev
+	@$(PYTHON) tests/write_golden.py
+
+## Pin the newest packages that pyproject.toml allows (for developers)
+.PHONY: lock
+lock: check
+	@tools/lock.sh

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""start, stop or show the collectors of one run; tools/collect_sys.sh is the way in."""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tracekit import cli
+from tracekit.collect import control
+from tracekit.runs import Run, chosen_run, existing_run
+from tracekit.settings import Settings
+
+
+def _new_run() -> Run:
+    """A run named after this second, and not there yet."""
+    name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    run, number = Run(name), 1
+    while run.dir.exists():
+        number += 1
+        run = Run(f"{name}-{number}")
+    return run
+
+
+def _start(settings: Settings) -> None:
+    run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else _new_run()
+    node_meta = control.start(run, settings, os.environ)
+    cli.out(f"started RUN_ID={run.run_id} node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}")
+    if settings["PROC_SAMPLING"] == "1" and not settings["PROC_MATCH"] and not settings["CONTAINER"]:
+        cli.out("no process rows: neither PROC_MATCH nor CONTAINER is given")
+    cli.out(f"raw files: logs/{run.run_id}/   end it with: make stop-collect RUN_ID={run.run_id}")
+
+
+def _stop(settings: Settings) -> None:
+    run = chosen_run(settings)
+    notes = control.stop(run)
+    cli.out(f"stopped RUN_ID={run.run_id}")
+    for note in notes:
+        cli.warn(note)
+
+
+def _status(settings: Settings) -> None:
+    for line in control.status(existing_run(settings)):
+        cli.out(line)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the one argument says."""
+    verbs = {"start": _start, "stop": _stop, "status": _status}
+    parser = cli.parser(__doc__ or "")
+    parser.add_argument("verb", choices=verbs)
+    verb = parser.parse_args(argv).verb
+    verbs[verb](cli.load_settings())
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Summary: write requirements/*.txt anew: the newest packages that pyproject.toml allows, with hashes.
+# Usage: tools/lock.sh
+# Needs: the uv tool, which it installs into a folder of its own and removes.
+
+# shellcheck source=tools/lib/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+compile() {
+  "$1/bin/uv" pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
+    --custom-compile-command 'make lock' pyproject.toml -o "requirements/$2.txt" "${@:3}"
+}
+
+main() {
+  local folder
+  folder=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder is known now, and gone from scope later
+  trap "rm -rf '$folder'" EXIT
+  python3 -m venv "$folder"
+  "$folder/bin/python" -m pip install --quiet uv
+  compile "$folder" base
+  compile "$folder" dev --extra dev
+}
+
+main "$@"

@@ -1,0 +1,67 @@
+"""What every command in tools/ shares: settings, messages, exit codes.
+
+Only this module prints, reads argv or the environment, and turns errors into exit codes.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tracekit import ROOT, settings
+from tracekit.errors import DONE, FAILED, REJECTED, USAGE, TracekitError
+
+__all__ = ["DONE", "FAILED", "REJECTED", "USAGE", "load_settings", "out", "parser", "run", "warn"]
+
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with rejected input"
+
+
+def prog() -> str:
+    """The command's name as messages show it: parse_sys for tools/parse_sys.py."""
+    return Path(sys.argv[0]).stem
+
+
+def out(text: str = "") -> None:
+    """One line of the command's result, on stdout."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """One line for people, on stderr, with the command's name in front."""
+    print(f"{prog()}: {text}", file=sys.stderr, flush=True)
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """An argument parser whose help is the command's own docstring."""
+    return argparse.ArgumentParser(
+        prog=prog(),
+        description=doc.strip(),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def load_settings(**overrides: str | None) -> settings.Settings:
+    """Settings from the environment and run_id.env; overrides (command-line arguments) come first."""
+    environ = dict(os.environ)
+    environ.update({name: value for name, value in overrides.items() if value is not None})
+    return settings.resolve(environ, ROOT / settings.ENV_FILE)
+
+
+def run(main: Callable[[Sequence[str] | None], int]) -> int:
+    """Call main and return its exit code; an expected error becomes one line on stderr and its code."""
+    os.umask(os.umask(0o077) | 0o027)  # what a run records is not for every user of the VM
+    try:
+        return main(None)
+    except TracekitError as error:
+        warn(str(error))
+        return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        warn(f"{where}{error.strerror or error}")
+        return FAILED
+    except KeyboardInterrupt:
+        warn("interrupted")
+        return 130

@@ -1,0 +1,1 @@
+"""Collecting on one VM: the recorder and its collectors, the process sampler, and their control."""

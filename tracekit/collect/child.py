@@ -1,0 +1,143 @@
+"""One collector at work: its process in a session of its own, and the thread that reads what it prints.
+
+A text collector is read line by line through its reader. A JSON collector prints rows; a line
+"@file.jsonl {...}" goes to that file instead of its first, an empty line only says that it is alive.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any
+
+import msgspec
+
+from tracekit import jsonl, sources
+from tracekit.collect import procfs
+from tracekit.collect.catalog import Collector
+from tracekit.collect.clock import Stamp, now
+
+Append = Callable[[str, bytes, int], None]  # file, lines, how many
+RowMaker = Callable[[Any, Stamp], bytes | None]
+Event = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
+_BLOCK = 1 << 16
+_STAMPED = b'{"ts_ms":'
+
+
+class Child:
+    """A collector's process. All but the reading belongs to the recorder's main thread.
+
+    events receives (child, "up") at its first output and (child, "ended") when its output ends."""
+
+    def __init__(
+        self, collector: Collector, make_row: RowMaker, append: Append, events: "SimpleQueue[Event]"
+    ) -> None:
+        self.collector = collector
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starttime: int | None = None
+        self.rows = 0
+        self.heard: Stamp | None = None  # when it last printed anything
+        self.is_up = False
+        self.trouble: str | None = None  # why the reading ended, where it was not the program's end
+        self._make_row = make_row
+        self._append = append
+        self._events = events
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether its output is a tool's text, and not JSON lines."""
+        return sources.reader_for(self.collector.name) is not None
+
+    def start(self, environ: Mapping[str, str], messages: Path) -> None:
+        """Start the program in a session of its own, and the thread that reads it.
+
+        messages: the file that its stderr is appended to. It is killed with the thread that starts it, should the recorder be killed."""
+        die_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        with messages.open("ab", buffering=0) as stderr:
+            self.process = subprocess.Popen(
+                [*die_with_us, str(self.collector.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=dict(environ),
+                start_new_session=True,
+            )
+        self.starttime = procfs.starttime(self.process.pid)
+        self.is_up, self.trouble = False, None
+        self.heard = now()
+        Thread(target=self._read, args=(self.process.stdout,), name=self.collector.name, daemon=True).start()
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        try:
+            with pipe:
+                for file, lines, count in self._rows(pipe):
+                    if count:
+                        self.rows += count
+                        self._append(file, lines, count)
+                    self.heard = now()
+                    if not self.is_up:
+                        self.is_up = True
+                        self._events.put((self, "up"))
+        except (ValueError, LookupError) as error:
+            self.trouble = f"its output could not be read: {error!r}"
+        finally:
+            self._events.put((self, "ended"))
+
+    def _rows(self, pipe: IO[bytes]) -> Iterator[tuple[str, bytes, int]]:
+        reader = sources.reader_for(self.collector.name)
+        if reader is None:
+            yield from self._json_rows(pipe)
+            return
+        file = self.collector.writes[0]
+        text = (line.decode("utf-8", "replace") for line in pipe)
+        for sample in reader.parse(text):
+            row = self._make_row(sample, now())
+            if row:
+                yield file, row, 1
+
+    def _json_rows(self, pipe: IO[bytes]) -> Iterator[tuple[str, bytes, int]]:
+        """Whole lines, a block at a time: a sampler of a thousand processes prints much at once."""
+        rest = b""
+        while block := os.read(pipe.fileno(), _BLOCK):
+            *lines, rest = (rest + block).split(b"\n")
+            plain = []
+            for line in lines:
+                if line.startswith(_STAMPED):
+                    plain.append(line)
+                elif line.startswith(b"@"):
+                    file, _, row = line[1:].partition(b" ")
+                    if file.decode() in self.collector.writes:
+                        yield file.decode(), row + b"\n", 1
+                elif line:
+                    plain.append(_stamped(line))
+            yield self.collector.writes[0], b"".join(line + b"\n" for line in plain), len(plain)
+
+    def signal(self, signum: signal.Signals) -> None:
+        """Signal its whole session. Until reap() has collected it, its pid cannot be anybody else's."""
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.killpg(self.process.pid, signum)
+
+    def reap(self, seconds: float) -> int | None:
+        """Its exit code (negative: the signal), or None where it still runs after so many seconds."""
+        if self.process is None:
+            return 0
+        try:
+            return self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def _stamped(line: bytes) -> bytes:
+    """A row that came without a time gets the moment of its arrival."""
+    stamp = now()
+    try:
+        row = msgspec.json.decode(line, type=dict)
+    except msgspec.DecodeError:
+        return line  # not ours to judge: parse rejects it by file and line
+    return jsonl.encode({"ts_ms": stamp.ts_ms, **row, "mono_ms": stamp.mono_ms}).rstrip(b"\n")

@@ -1,0 +1,63 @@
+"""What the kernel tells of a process under /proc, as bytes, split the only safe way.
+
+A process name may hold anything, so a stat line is cut at its last ")". Every function raises
+OSError (ENOENT, ESRCH, EACCES) where the process is gone or not ours to see: callers expect it.
+"""
+
+import os
+from typing import NamedTuple
+
+PROC = "/proc"
+
+# Positions after the name in /proc/<pid>/stat. Source: proc(5); field 3 (state) is position 0.
+STATE, PPID, UTIME, STIME, STARTTIME = 0, 1, 11, 12, 19
+
+
+class Stat(NamedTuple):
+    """A stat line: comm as text, the rest still bytes; fields[UTIME] and so on."""
+
+    comm: str
+    fields: list[bytes]
+
+
+def parse_stat(line: bytes) -> Stat:
+    """Split one /proc/<pid>/stat line. Raises ValueError where it is none."""
+    opening, closing = line.index(b"("), line.rindex(b")")
+    fields = line[closing + 2 :].split()
+    if len(fields) <= STARTTIME:
+        raise ValueError("a stat line has at least 22 fields")
+    return Stat(as_text(line[opening + 1 : closing]), fields)
+
+
+def as_text(raw: bytes) -> str:
+    """Text for JSON; a byte that is not UTF-8 is shown as \\xNN."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def read(pid: int, name: str, root: str = PROC) -> bytes:
+    """The whole of /proc/<pid>/<name>."""
+    with open(f"{root}/{pid}/{name}", "rb", buffering=0) as stream:  # noqa: PTH123 - pathlib costs 5 us more
+        return stream.read()
+
+
+def read_stat(pid: int, root: str = PROC) -> Stat:
+    """The stat line of a process."""
+    return parse_stat(read(pid, "stat", root))
+
+
+def read_cmdline(pid: int, root: str = PROC) -> str:
+    """The command line, arguments joined by a space; "" for a kernel thread."""
+    return as_text(read(pid, "cmdline", root).rstrip(b"\0").replace(b"\0", b" "))
+
+
+def list_pids(root: str = PROC) -> set[int]:
+    """Every process there is now."""
+    return {int(name) for name in os.listdir(root) if name.isdigit()}  # noqa: PTH208 - once a second
+
+
+def starttime(pid: int, root: str = PROC) -> int | None:
+    """Field 22 of stat, which with the pid names a process; None where it is gone."""
+    try:
+        return int(read_stat(pid, root).fields[STARTTIME])
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,295 @@
+"""The recorder: one long-lived process a run, which starts the collectors, writes what they print, and
+sees to it that each of them is alive and each gap is told.
+
+It holds the run's lock for its whole life. Once a second, on the whole second, it looks after its
+children; it ends at SIGTERM, when it has stopped them all.
+"""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from tracekit import jsonl
+from tracekit.collect import clock
+from tracekit.collect.appender import Appender, Failure
+from tracekit.collect.catalog import Collector
+from tracekit.collect.child import Child, Event, RowMaker
+from tracekit.collect.clock import STEP_MS, Stamp, now
+from tracekit.collect.rows import LinkRows, plain_row
+from tracekit.runs import Run
+
+SILENT_MS = 2000  # a collector that says nothing for this long beyond its interval is stuck
+HOPELESS_MS = 10_000  # after this long it is killed, and started again
+TERM_S = 3.0  # a collector has this long to end before it is killed
+SUMMARY_S = 60
+LONGEST_BACKOFF_S = 60
+
+
+@dataclass
+class Care:
+    """What the recorder remembers of one child: when to start it again, and how long it was away."""
+
+    child: Child
+    interval_ms: int
+    attempts: int = 0
+    start_at: float | None = 0.0  # monotonic s; None: it runs
+    down_since: Stamp | None = None
+    why: str = ""
+    is_silent: bool = False
+    summary_from: Stamp | None = None
+    summary_rows: int = 0
+
+
+class Recorder:
+    """Runs collectors for one run until told to stop."""
+
+    def __init__(self, run: Run, collectors: list[Collector], environ: Mapping[str, str], ready: int) -> None:
+        """environ: the collectors' environment, settings included. ready: descriptor told of the start."""
+        self._run = run
+        self._environ = environ
+        self._ready: int | None = ready
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._files: dict[str, Appender] = {}
+        self._cares = [self._care(collector) for collector in collectors]
+        self._offset_ms = now().offset_ms
+        self._looked = now()
+        self._error: str | None = None
+        self._killed: list[str] = []
+        self._failing: dict[str, str] = {}
+
+    def _care(self, collector: Collector) -> Care:
+        for file in (*collector.writes, "marks.jsonl"):
+            if file not in self._files:
+                self._files[file] = Appender(self._run.dir / file)
+        node, iface = self._environ["NODE_ID"], self._environ["IFACE"]
+        make_row: RowMaker = LinkRows(f"{node}.nic", iface) if collector.name == "ifstat" else plain_row
+        interval_ms = int(self._environ["PROC_INTERVAL_MS"]) if collector.name == "proc" else 1000
+        return Care(Child(collector, make_row, self._append, self._events), interval_ms)
+
+    def _messages_of(self, collector: Collector) -> Path:
+        return self._run.dir / collector.errors if collector.errors else self._run.state / "recorder.log"
+
+    # --- writing
+
+    def _append(self, file: str, lines: bytes, count: int) -> None:
+        failure = self._files[file].append(lines, count)
+        if failure:
+            self._tell_failure(failure)
+
+    def _tell_failure(self, failure: Failure) -> None:
+        series = {care.child.collector.series for care in self._cares if failure.file in care.child.collector.writes}
+        for name in sorted(series) or ["recorder"]:
+            detail = f"{failure.file}: {failure.lines} lines could not be written"
+            kind = "enospc" if failure.reason in ("ENOSPC", "EDQUOT") else "write_error"
+            self._mark(name, kind, failure.began, failure.ended, failure.reason, detail)
+
+    def _mark(
+        self,
+        collector: str,
+        kind: str,
+        since: Stamp | None = None,
+        until: Stamp | None = None,
+        reason: str | None = None,
+        detail: str | None = None,
+        **numbers: int,
+    ) -> None:
+        stamp = now()
+        row: dict[str, Any] = {
+            "ts_ms": stamp.ts_ms,
+            "mono_ms": stamp.mono_ms,
+            "collector": collector,
+            "kind": kind,
+            "from_ms": since.ts_ms if since else None,
+            "to_ms": until.ts_ms if until else None,
+            "reason": reason,
+            "detail": detail,
+            **numbers,
+        }
+        self._append("marks.jsonl", jsonl.encode(row), 1)
+
+    # --- the life of the run
+
+    def run(self) -> int:
+        """Record until SIGTERM or SIGINT; 0, or 1 where the run could not go on."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda number, _frame: self._events.put((None, "stop")))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        time.sleep(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
+        self._look_after_children()
+        while self._error is None:
+            try:
+                child, what = self._events.get(timeout=clock.seconds_to_grid(1000))
+            except Empty:
+                self._each_second()
+                continue
+            if child is None:
+                break
+            self._on_event(child, what)
+        self._stop_children()
+        return 0 if self._error is None else 1
+
+    def _on_event(self, child: Child, what: str) -> None:
+        care = next(care for care in self._cares if care.child is child)
+        if what == "up":
+            self._on_up(care)
+        elif care.start_at is None:
+            self._on_end(care, _how_it_ended(child))
+
+    def _on_up(self, care: Care) -> None:
+        stamp = now()
+        care.attempts = 0
+        care.summary_from, care.summary_rows = care.summary_from or stamp, care.child.rows
+        if care.down_since:
+            self._mark(care.child.collector.series, "restart", care.down_since, stamp, care.why)
+            care.down_since = None
+        if self._ready is not None and all(one.child.is_up for one in self._cares):
+            self._tell_starter({"ready_ms": stamp.ts_ms, "ready_mono_ms": stamp.mono_ms})
+            self._write_state()
+
+    def _on_end(self, care: Care, how: str) -> None:
+        if self._ready is not None:
+            self._error = f"{care.child.collector.name} ended before its first row ({how})"
+            self._tell_starter({"error": self._error})
+            return
+        if care.down_since is None:
+            care.down_since, care.why = care.child.heard or now(), how
+            self._mark(care.child.collector.series, "died", care.down_since, None, how)
+        care.start_at = time.monotonic() + min(2**care.attempts - 1, LONGEST_BACKOFF_S)
+        care.attempts += 1
+        self._write_state()
+
+    def _each_second(self) -> None:
+        self._look_at_clock()
+        self._look_after_children()
+        for name, file in self._files.items():
+            if not file.is_in_place():
+                self._error = f"logs/{self._run.run_id}/{name} was removed or renamed while it was written"
+                return
+        failing = {name: file.last_error for name, file in self._files.items() if file.last_error}
+        if failing != self._failing:
+            self._failing = failing
+            self._write_state()
+
+    def _look_at_clock(self) -> None:
+        stamp = now()
+        step_ms = stamp.offset_ms - self._offset_ms
+        if abs(step_ms) > STEP_MS:
+            detail = f"the wall clock was stepped by {step_ms / 1000:+.3f} s"
+            self._mark("recorder", "clock_step", self._looked, stamp, None, detail, step_ms=step_ms)
+        self._offset_ms, self._looked = stamp.offset_ms, stamp
+
+    def _look_after_children(self) -> None:
+        for care in self._cares:
+            if care.start_at is None:
+                self._look_for_silence(care)
+                self._summarise(care)
+            elif time.monotonic() >= care.start_at:
+                care.child.start(self._environ, self._messages_of(care.child.collector))
+                care.start_at, care.is_silent = None, False
+                self._write_state()
+
+    def _look_for_silence(self, care: Care) -> None:
+        heard = care.child.heard or now()
+        silent_ms = now().mono_ms - heard.mono_ms - care.interval_ms
+        if silent_ms <= SILENT_MS:
+            care.is_silent = False
+            return
+        if not care.is_silent:
+            care.is_silent = True
+            self._mark(care.child.collector.series, "stall", heard, None, f"silent for {silent_ms} ms too long")
+        if silent_ms > HOPELESS_MS:
+            care.child.signal(signal.SIGKILL)
+
+    def _summarise(self, care: Care) -> None:
+        """Once a minute, say how many rows a tool gave; a JSON collector says its own ticks."""
+        if care.summary_from is None or not care.child.reads_text:
+            return
+        stamp = now()
+        if stamp.mono_ms - care.summary_from.mono_ms >= SUMMARY_S * 1000:
+            rows = care.child.rows - care.summary_rows
+            self._mark(care.child.collector.series, "ticks", care.summary_from, stamp, rows=rows)
+            care.summary_from, care.summary_rows = stamp, care.child.rows
+
+    # --- the end
+
+    def _stop_children(self) -> None:
+        running = [care.child for care in self._cares if care.start_at is None]
+        for child in running:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + TERM_S
+        for child in running:
+            if child.reap(max(deadline - time.monotonic(), 0.01)) is None:
+                child.signal(signal.SIGKILL)
+                child.reap(TERM_S)
+                self._killed.append(child.collector.name)
+                self._mark(child.collector.series, "killed", reason="did not end at SIGTERM")
+        self._drain(len(running))
+        for file in self._files.values():
+            if failure := file.append(b"", 0):  # a full disk until the end is a gap until the end
+                self._tell_failure(failure)
+        self._mark("recorder", "cost", detail=_cost())
+        self._write_state(ended=True)
+
+    def _drain(self, readers: int) -> None:
+        """Wait until the reading threads have written what the collectors printed last."""
+        deadline = time.monotonic() + TERM_S
+        while readers and time.monotonic() < deadline:
+            try:
+                _, what = self._events.get(timeout=0.2)
+            except Empty:
+                continue
+            readers -= what == "ended"
+
+    def _tell_starter(self, message: dict[str, Any]) -> None:
+        if self._ready is not None:
+            os.write(self._ready, jsonl.encode(message))
+            os.close(self._ready)
+            self._ready = None
+
+    def _write_state(self, ended: bool = False) -> None:
+        """What status and stop want to know; never trusted with a signal without a look at the kernel."""
+        processes = {
+            care.child.collector.name: {
+                "pid": care.child.process.pid if care.child.process else None,
+                "starttime": care.child.starttime,
+                "series": care.child.collector.series,
+                "writes": care.child.collector.writes,
+                "down": care.why if care.down_since else None,
+            }
+            for care in self._cares
+        }
+        state = {
+            "collectors": processes,
+            "ended": ended,
+            "error": self._error,
+            "killed": self._killed,
+            "failing": self._failing,
+        }
+        jsonl.write_document(self._run.state / "run.json", state)
+
+
+def _how_it_ended(child: Child) -> str:
+    """Collect a child whose output has ended, and whatever it left behind in its session."""
+    trouble = child.trouble
+    if trouble:
+        child.signal(signal.SIGKILL)
+    code = child.reap(0.5)
+    child.signal(signal.SIGKILL)
+    if code is None:
+        child.reap(TERM_S)
+        return "it closed its output"
+    return trouble or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+
+
+def _cost() -> str:
+    """CPU that collecting took: this process, and the collectors that have ended."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    own_ms = round((own.ru_utime + own.ru_stime) * 1000)
+    children_ms = round((children.ru_utime + children.ru_stime) * 1000)
+    return f"recorder {own_ms} ms, collectors {children_ms} ms of CPU"

@@ -1,0 +1,81 @@
+"""From a sample to the line of the raw file: the time it arrived goes first, the monotonic clock last."""
+
+import os
+from typing import NamedTuple
+
+import msgspec
+
+from tracekit import jsonl
+from tracekit.collect.clock import STEP_MS, Stamp
+from tracekit.sources.ifstat import NicSample
+
+
+def plain_row(sample: msgspec.Struct, stamp: Stamp) -> bytes | None:
+    """{"ts_ms", the sample's fields, "mono_ms"}."""
+    fields = msgspec.structs.asdict(sample)
+    return jsonl.encode({"ts_ms": stamp.ts_ms, **fields, "mono_ms": stamp.mono_ms})
+
+
+class Counters(NamedTuple):
+    """The NIC's own byte counters, and when they were read."""
+
+    stamp: Stamp
+    rx_bytes: int
+    tx_bytes: int
+
+
+class LinkRows:
+    """Rows of links.jsonl: ifstat's rates, beside the NIC's byte counters as evidence.
+
+    ifstat divides by the wall clock. Where that was stepped since the row before, and where ifstat
+    knows no rate, the rate is taken from the counters over the monotonic clock."""
+
+    def __init__(self, link: str, iface: str, root: str = "/sys/class/net") -> None:
+        self._link = link
+        self._files = [f"{root}/{iface}/statistics/{name}" for name in ("rx_bytes", "tx_bytes")]
+        self._before: Counters | None = None
+
+    def __call__(self, sample: NicSample, stamp: Stamp) -> bytes | None:
+        """The row, or None where neither ifstat nor the counters know a rate."""
+        before, counters = self._before, self._read(stamp)
+        self._before = counters
+        received, sent = sample.rx_Bps, sample.tx_Bps
+        if received is None or sent is None or (before and _stepped(before.stamp, stamp)):
+            own = _rates(before, counters)
+            if own is None:
+                return None
+            received, sent = own
+        row = {"ts_ms": stamp.ts_ms, "link": self._link, "rx_Bps": received, "tx_Bps": sent}
+        row["mono_ms"] = stamp.mono_ms
+        if counters:
+            row |= {"rx_bytes_total": counters.rx_bytes, "tx_bytes_total": counters.tx_bytes}
+        return jsonl.encode(row)
+
+    def _read(self, stamp: Stamp) -> Counters | None:
+        try:
+            return Counters(stamp, *(_read_number(file) for file in self._files))
+        except (OSError, ValueError):
+            return None  # the NIC is gone; ifstat's n/a rows tell the same
+
+
+def _read_number(file: str) -> int:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(descriptor, 32))
+    finally:
+        os.close(descriptor)
+
+
+def _stepped(before: Stamp, stamp: Stamp) -> bool:
+    return abs(stamp.offset_ms - before.offset_ms) > STEP_MS
+
+
+def _rates(before: Counters | None, counters: Counters | None) -> tuple[int, int] | None:
+    """Bytes a second between two readings; None where one is missing or a counter went back."""
+    if before is None or counters is None or counters.stamp.mono_ms <= before.stamp.mono_ms:
+        return None
+    received, sent = counters.rx_bytes - before.rx_bytes, counters.tx_bytes - before.tx_bytes
+    if received < 0 or sent < 0:
+        return None
+    elapsed_ms = counters.stamp.mono_ms - before.stamp.mono_ms
+    return round(received * 1000 / elapsed_ms), round(sent * 1000 / elapsed_ms)

@@ -1,0 +1,417 @@
+"""Building cctf/: every raw file to its place, beside the final name, and renamed when it is whole."""
+
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from tracekit import __version__, jsonl
+from tracekit.errors import BadLine, TracekitError
+from tracekit.parse.passing import Passing
+from tracekit.parse.quality import collector_quality, cover_proc_ticks, quality
+from tracekit.parse.reading import Account, Batch, Reader
+from tracekit.parse.series import (
+    HostSeries,
+    LinkSeries,
+    ProcSeries,
+    RawLink,
+    RawProc,
+    RawResource,
+    Steps,
+    check_resource,
+)
+from tracekit.parse.timeline import Grid, Timeline
+from tracekit.parse.writing import LinesFile, write_json
+from tracekit.records import (
+    CCTF_VERSION,
+    Link,
+    LinkMeta,
+    Manifest,
+    ManifestFile,
+    Mark,
+    ModuleInventory,
+    Node,
+    NodeMeta,
+    QualityMark,
+    Rejected,
+    RunMeta,
+)
+
+T = TypeVar("T")
+_COLLECTED = ("resources.jsonl", "links.jsonl", "proc_metrics.jsonl", "proc_inventory.jsonl")
+_TEXT_LIMIT = 65_536
+_FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
+_TIME = re.compile(rb'"ts_ms": *(\d{1,18})')
+_EVENTS = re.compile(r"events\.[^/]+\.jsonl")
+
+# cctf file -> the raw files that go into it as they are
+_PASSED = {
+    "proc_inventory.jsonl": ("proc_inventory.jsonl",),
+    "calls.jsonl": ("calls.*.jsonl", "calls.jsonl"),
+    "events_client.jsonl": ("events_client.jsonl",),
+    "placement_events.jsonl": ("placement_events.jsonl", "placement_events.*.jsonl"),
+    "system_stats.jsonl": ("system_stats.jsonl", "system_stats.*.jsonl"),
+}
+
+
+class Result(NamedTuple):
+    """What parse made: the directory, how many lines it rejected, and the first few of them."""
+
+    folder: Path
+    records: int
+    rejected: int
+    first_bad: list[BadLine]
+    torn: int
+
+
+def build(run_dir: Path) -> Result:
+    """Make run_dir/cctf from run_dir's raw files.
+
+    Raises TracekitError where it cannot be made; an older cctf is then untouched."""
+    documents = read_documents(run_dir)
+    with _building(run_dir) as folder:
+        return _Build(run_dir, folder, documents).run()
+
+
+# --- the documents
+
+
+class Documents(NamedTuple):
+    """The .json files of a run; node is None where only an app or an adapter wrote here."""
+
+    run: RunMeta
+    node: NodeMeta | None
+    link: LinkMeta
+    run_raw: dict[str, Any]
+    modules_raw: dict[str, Any]
+
+
+def read_documents(run_dir: Path) -> Documents:
+    """Read and check them. Raises TracekitError where one is broken, missing, or of another run."""
+    run_raw = jsonl.read_document(run_dir / "run_meta.json")
+    node_raw = jsonl.read_document(run_dir / "node_meta.json")
+    if not node_raw and any((run_dir / name).exists() for name in _COLLECTED):
+        raise TracekitError(f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it")
+    for name, raw in (("run_meta.json", run_raw), ("node_meta.json", node_raw)):
+        if raw and raw.get("run_id") != run_dir.name:
+            raise TracekitError(
+                f"{run_dir}/{name}: run_id is {raw.get('run_id')!r}, the directory is {run_dir.name!r}; "
+                "is this the right run?"
+            )
+    modules_raw = jsonl.read_document(run_dir / "module_inventory.json")
+    _convert(run_dir / "module_inventory.json", modules_raw, ModuleInventory)
+    return Documents(
+        run=_convert(run_dir / "run_meta.json", {"run_id": run_dir.name, **run_raw}, RunMeta),
+        node=_convert(run_dir / "node_meta.json", node_raw, NodeMeta) if node_raw else None,
+        link=_convert(run_dir / "link_meta.json", jsonl.read_document(run_dir / "link_meta.json"), LinkMeta),
+        run_raw=run_raw,
+        modules_raw=modules_raw,
+    )
+
+
+def _convert(path: Path, raw: dict[str, Any], record: type[T]) -> T:
+    try:
+        return msgspec.convert(raw, record)
+    except msgspec.ValidationError as error:
+        raise TracekitError(f"{path}: {error}; restore it or mend it") from error
+
+
+# --- one build
+
+
+class _Build:
+    def __init__(self, run_dir: Path, folder: Path, documents: Documents) -> None:
+        self._run_dir, self._folder, self._documents = run_dir, folder, documents
+        self._node = documents.node.node if documents.node else ""
+        self._stage = documents.node.stage if documents.node else ""
+        self._accounts: dict[str, Account] = {}
+        self._files: list[ManifestFile] = []
+        self._marks: list[Mark] = []
+        self._added: list[QualityMark] = []
+        self._bad: list[BadLine] = []
+        self._rejected = 0
+        self._rejects = LinesFile(folder, "rejected.jsonl")
+        run = documents.run
+        self._timeline = Timeline(run.started_ms or 0, run.started_mono_ms if run.started_ms is not None else None)
+        seconds = {name: Grid(run.started_ms or 0, 1000) for name in ("cpu", "mem", "nic")}
+        self._grids = {**seconds, "proc": Grid(run.started_ms or 0, run.interval_ms or 1000)}
+
+    def run(self) -> Result:
+        self._pass("marks.jsonl", ["marks.jsonl"])
+        self._marks = self._written_marks()
+        self._host_and_link()
+        self._processes()
+        for name, patterns in _PASSED.items():
+            self._pass(name, list(patterns))
+        self._invocations()
+        self._write_documents()
+        self._files.append(self._rejects.close())
+        self._files.sort(key=lambda file: file.name)
+        manifest = Manifest(
+            cctf_version=CCTF_VERSION,
+            run_id=self._documents.run.run_id,
+            nodes=[self._node] if self._node else [],
+            tracekit_version=__version__,
+            files=self._files,
+        )
+        write_json(self._folder, "manifest.json", manifest)
+        torn = sum(account.rejected["torn"] for account in self._accounts.values())
+        records = sum(file.records for file in self._files if file.name.endswith(".jsonl"))
+        return Result(self._run_dir / "cctf", records, self._rejected, self._bad, torn)
+
+    def _reject(self, bad: BadLine, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace")[:_TEXT_LIMIT]
+        self._rejects.write([Rejected(file=bad.file, line=bad.line, reason=bad.reason, text=text)])
+        self._rejected += 1
+        if len(self._bad) < 5 and bad.reason != "torn":
+            self._bad.append(bad)
+
+    def _account(self, name: str) -> Account:
+        return self._accounts.setdefault(name, Account())
+
+    # --- series
+
+    def _host_and_link(self) -> None:
+        path = self._run_dir / "resources.jsonl"
+        if path.exists():
+            out = LinesFile(self._folder, "host_metrics.jsonl")
+            host = HostSeries(self._node, self._stage, out, self._timeline, self._grids)
+            account = self._account(path.name)
+            for batch in Reader(RawResource, self._reject, check_resource).read(path, account):
+                self._tell_far(path.name, [row.ts_ms for row in batch.records])
+                account.duplicates += host.take(batch.records)
+            self._files.append(out.close())
+        path = self._run_dir / "links.jsonl"
+        if path.exists():
+            out = LinesFile(self._folder, "link_metrics.jsonl")
+            link = LinkSeries(self._node, out, self._timeline, self._grids["nic"])
+            account = self._account(path.name)
+            for links in Reader(RawLink, self._reject).read(path, account):
+                self._tell_far(path.name, [row.ts_ms for row in links.records])
+                account.duplicates += link.take(links.records)
+            self._files.append(out.close())
+
+    def _processes(self) -> None:
+        path = self._run_dir / "proc_metrics.jsonl"
+        if not path.exists():
+            return
+        steps = Steps(
+            [
+                (mark.from_ms, mark.to_ms, mark.step_ms)
+                for mark in self._marks
+                if mark.collector == "proc" and mark.kind == "clock_step"
+                and mark.from_ms is not None and mark.to_ms is not None and isinstance(mark.step_ms, int)
+            ]
+        )  # fmt: skip
+        names = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
+        metrics, cpu, rss = (LinesFile(self._folder, name) for name in names)
+        clk_tck = self._documents.node.clk_tck if self._documents.node else None
+        if not clk_tck:
+            raise TracekitError(f"{self._run_dir}/node_meta.json: clk_tck is not known; CPU ticks mean nothing")
+        series = ProcSeries(
+            self._node, clk_tck, (metrics, cpu, rss), self._timeline, self._grids["proc"], steps, self._on_reset
+        )
+        account = self._account(path.name)
+        for rows in _in_time_order(path, Reader(RawProc, self._reject).read(path, account), steps.goes_back):
+            self._tell_far(path.name, [row.ts_ms for row in rows])
+            account.duplicates += series.take(rows)
+        self._files += [metrics.close(), cpu.close(), rss.close()]
+        cover_proc_ticks(self._grids["proc"], self._marks, self._timeline)
+
+    def _on_reset(self, ts_ms: int, detail: str) -> None:
+        self._added.append(QualityMark(ts_ms=ts_ms, kind="reset", detail=detail))
+
+    def _tell_far(self, name: str, times: list[int]) -> None:
+        """Rows outside of the run's time are kept, with one mark a file."""
+        started, stopped = self._documents.run.started_ms, self._documents.run.stopped_ms
+        detail = f"{name}: records outside of the run's time"
+        if started is None or stopped is None or any(mark.detail == detail for mark in self._added):
+            return
+        if min(times) < started - _FAR_MS or max(times) > stopped + _FAR_MS:
+            self._added.append(QualityMark(ts_ms=min(times), kind="outside_run", detail=detail))
+
+    # --- lines that pass
+
+    def _matching(self, patterns: list[str]) -> list[Path]:
+        return sorted({path for pattern in patterns for path in self._run_dir.glob(pattern)})
+
+    def _pass(self, name: str, patterns: list[str]) -> None:
+        paths = self._matching(patterns)
+        if paths:
+            self._write_passed(name, paths)
+
+    def _write_passed(self, name: str, paths: list[Path]) -> tuple[list[bytes], list[int | None]]:
+        for path in paths:
+            self._account(path.name)
+        lines, keys = Passing(name, self._node, self._stage, self._reject).read(paths, self._accounts)
+        out = LinesFile(self._folder, name)
+        out.write_lines(lines, keys)
+        self._files.append(out.close())
+        return lines, keys
+
+    def _written_marks(self) -> list[Mark]:
+        path = self._folder / "marks.jsonl"
+        return msgspec.json.Decoder(Mark).decode_lines(path.read_bytes()) if path.exists() else []
+
+    def _invocations(self) -> None:
+        events = [path for path in self._matching(["events.*.jsonl"]) if _EVENTS.fullmatch(path.name)]
+        derived = self._run_dir / "events.jsonl"
+        paths = events or [path for path in (derived,) if path.exists()]
+        paths += self._matching(["invocations.*.jsonl", "invocations.jsonl"])
+        if paths:
+            self._write_passed("invocations.jsonl", paths)
+        if events:
+            self._write_derived_events(events, derived)
+
+    def _write_derived_events(self, events: list[Path], derived: Path) -> None:
+        accounts = {path.name: Account() for path in events}  # the lines are counted already
+        passing = Passing("invocations.jsonl", self._node, self._stage, lambda _bad, _line: None)
+        lines, _ = passing.read(events, accounts)
+        with jsonl.replacing(derived) as stream:
+            stream.writelines(line + b"\n" for line in lines)
+
+    # --- documents
+
+    def _write_documents(self) -> None:
+        documents = self._documents
+        if documents.run_raw:
+            self._write("run_meta.json", self._with_node(documents.run_raw))
+        if documents.modules_raw:
+            self._write("module_inventory.json", self._with_node(documents.modules_raw))
+        if documents.node:
+            self._write("nodes.json", [_node(documents.node, documents.run)])
+            self._write("links.json", [_link(documents.node, documents.link)])
+        self._write("quality.json", self._quality())
+
+    def _write(self, name: str, value: object) -> None:
+        self._files.append(write_json(self._folder, name, value))
+
+    def _with_node(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return raw if not self._node or "node" in raw else {**raw, "node": self._node}
+
+    def _quality(self) -> object:
+        names = [name for name in ("cpu", "mem", "nic") if self._documents.node]
+        if "proc_metrics.jsonl" in self._accounts:
+            names.append("proc")
+        stopped_ms = self._stopped_ms()
+        collectors = {}
+        if self._documents.run.started_ms is not None:
+            collectors = {
+                name: collector_quality(name, self._grids[name], stopped_ms, self._timeline, self._marks)
+                for name in names
+            }
+        clock = self._documents.node.clock if self._documents.node else None
+        return quality(collectors, self._accounts, self._marks, self._added, clock)
+
+    def _stopped_ms(self) -> int:
+        """The end of the run in its own time; while it is live, the last row that any collector gave."""
+        run = self._documents.run
+        if run.stopped_ms is None:
+            return max((grid.last_ms or 0 for grid in self._grids.values()), default=0)
+        if run.stopped_mono_ms is None or run.started_mono_ms is None or run.started_ms is None:
+            return run.stopped_ms
+        elapsed_ms = run.stopped_mono_ms - run.started_mono_ms
+        return run.started_ms + elapsed_ms if elapsed_ms >= 0 else run.stopped_ms
+
+
+def _in_time_order(path: Path, batches: Iterator[Batch[RawProc]], keep_order: bool) -> Iterator[list[RawProc]]:
+    """The rows as they came where that is their order in time (or the clock went back); else sorted."""
+    if keep_order or _is_in_time_order(path):
+        for batch in batches:
+            yield batch.records
+        return
+    rows = [row for batch in batches for row in batch.records]
+    rows.sort(key=lambda row: row.ts_ms)
+    yield rows
+
+
+def _is_in_time_order(path: Path) -> bool:
+    last = 0
+    with path.open("rb") as stream:
+        while lines := stream.readlines(1 << 18):
+            times = [int(found) for found in _TIME.findall(b"".join(lines))]
+            if times and (times[0] < last or times != sorted(times)):
+                return False
+            last = times[-1] if times else last
+    return True
+
+
+def _node(node: NodeMeta, run: RunMeta) -> Node:
+    return Node(
+        node_id=node.node,
+        stage=node.stage,
+        cpu_cores=node.cpu_cores,
+        mem_mb=node.mem_mb,
+        cpu_model=node.cpu_model,
+        cpu_freq_mhz=node.cpu_freq_mhz,
+        machine_id_hash=node.machine_id_hash,
+        boot_id=node.boot_id,
+        kernel=node.kernel,
+        clk_tck=node.clk_tck,
+        started_ms=run.started_ms,
+        stopped_ms=run.stopped_ms,
+        clock=node.clock,
+    )
+
+
+def _link(node: NodeMeta, link: LinkMeta) -> Link:
+    return Link(
+        link=f"{node.node}.nic",
+        u=node.node,
+        v=link.peer or f"{node.node}.net",
+        iface=link.iface or node.iface,
+        BW_bps=link.BW_bps,
+        PR_s=link.PR_s,
+    )
+
+
+# --- beside the final name, then renamed
+
+
+@contextmanager
+def _building(run_dir: Path) -> Iterator[Path]:
+    """A folder that becomes run_dir/cctf when the block ends well, and goes away when it does not."""
+    _sweep(run_dir)
+    folder = run_dir / f".cctf.{os.getpid()}.tmp"
+    folder.mkdir(mode=0o750)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells another parse that this folder is in use
+        yield folder
+        _take_place(folder, run_dir / "cctf")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the older cctf after a swap, or an unfinished one
+        os.close(descriptor)
+
+
+def _sweep(run_dir: Path) -> None:
+    """Remove what a killed parse left."""
+    for folder in run_dir.glob(".cctf.*.tmp"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # a parse that runs just now
+        else:
+            shutil.rmtree(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _take_place(folder: Path, final: Path) -> None:
+    """Put folder at final in one step: there is always a whole cctf, the older or the new."""
+    if not final.exists():
+        folder.rename(final)
+        return
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE; source: renameat2(2)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(at_cwd, os.fsencode(folder), at_cwd, os.fsencode(final), exchange) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(final))

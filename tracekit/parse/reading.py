@@ -1,0 +1,135 @@
+"""Reading raw JSON lines a block at a time: typed, strict, and no line without an account.
+
+A block of whole lines is decoded in one call. That call would take two records on one line or one
+record on two, so the block counts only if it has as many records as newlines and as "}\\n{" seams
+(no JSON value holds those three bytes). Any doubt, and the block is read again line by line.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from tracekit.errors import BadLine
+
+T = TypeVar("T")
+BLOCK = 1 << 18
+
+
+class Account:
+    """What became of the lines of one input: lines = accepted + rejected + duplicates."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.rejected: Counter[str] = Counter()
+        self.duplicates = 0
+
+    @property
+    def accepted(self) -> int:
+        """Lines that went into the cctf."""
+        return self.lines - self.rejected.total() - self.duplicates
+
+
+class Batch(NamedTuple, Generic[T]):
+    """Good lines that follow each other: their numbers (from 1), their bytes without newline, their records."""
+
+    numbers: range | list[int]
+    lines: list[bytes]
+    records: list[T]
+
+
+Reject = Callable[[BadLine, bytes], None]
+
+
+class Reader(Generic[T]):
+    """Reads files of one kind of record; each bad line goes to reject and into the file's account."""
+
+    def __init__(self, record: type[T], reject: Reject, check: Callable[[T], str | None] | None = None) -> None:
+        """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is."""
+        self._decoder = msgspec.json.Decoder(record)
+        self._reject = reject
+        self._check = check
+
+    def read(self, path: Path, account: Account) -> Iterator[Batch[T]]:
+        """The good records of path in the order of the file."""
+        with path.open("rb") as stream:
+            for block, is_last in _blocks(stream):
+                first = account.lines + 1
+                batch = self._fast(block, first) or self._slow(block, first, is_last, path.name, account)
+                account.lines += block.count(b"\n") + (not block.endswith(b"\n"))
+                if batch.records:
+                    yield batch
+
+    def _fast(self, block: bytes, first: int) -> Batch[T] | None:
+        try:
+            if not block.isascii():
+                block.decode()
+            records: list[T] = self._decoder.decode_lines(block)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        count = len(records)
+        if block[-1:] != b"\n" or block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
+            return None
+        if self._check and any(self._check(record) for record in records):
+            return None
+        return Batch(range(first, first + count), block[:-1].split(b"\n"), records)
+
+    def _slow(self, block: bytes, first: int, is_last: bool, name: str, account: Account) -> Batch[T]:
+        lines = block.split(b"\n")
+        is_torn = lines[-1] != b""
+        if not is_torn:
+            lines.pop()
+        good = Batch[T]([], [], [])
+        for number, line in enumerate(lines, first):
+            line_is_torn = is_torn and is_last and number == first + len(lines) - 1
+            try:
+                record = self._one(line, line_is_torn, name, number)
+            except BadLine as bad:
+                account.rejected[bad.reason] += 1
+                self._reject(bad, line)
+                continue
+            good.numbers.append(number)  # type: ignore[union-attr]
+            good.lines.append(line.strip())
+            good.records.append(record)
+        return good
+
+    def _one(self, line: bytes, is_torn: bool, name: str, number: int) -> T:
+        def bad(reason: str, detail: str) -> BadLine:
+            return BadLine(name, number, reason, detail)
+
+        if not line.strip():
+            raise bad("empty", "the line is empty")
+        try:
+            line.decode()
+            record: T = self._decoder.decode(line)
+        except UnicodeDecodeError as error:
+            raise bad("utf8", f"byte {error.start + 1} is not UTF-8") from error
+        except msgspec.ValidationError as error:
+            raise bad("type", str(error)) from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            if is_torn:
+                raise bad("torn", "the last line is cut off") from error
+            if b"\0" in line:
+                raise bad("nul", "the line holds NUL bytes") from error
+            raise bad("json", str(error)) from error
+        complaint = self._check(record) if self._check else None
+        if complaint:
+            reason, _, detail = complaint.partition(": ")
+            raise bad(reason, detail)
+        return record
+
+
+def _blocks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Blocks of whole lines, and whether the block ends the file; only that one may lack its newline."""
+    rest = b""
+    while data := stream.read(BLOCK):
+        end = data.rfind(b"\n") + 1
+        if not end:
+            rest += data
+            continue
+        yield rest + data[:end], False
+        rest = data[end:]
+    if rest:
+        yield rest, True

@@ -1,0 +1,233 @@
+"""The sampled series: host, NIC and processes, from raw rows to the rows of the cctf.
+
+Process CPU is the difference of the kernel's counters between two samples of one process, told by
+(pid, starttime). A process born in the run counts from its birth; one that is older than the run has
+no row for its first sample, for nobody saw what it used before.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tracekit import units
+from tracekit.parse.timeline import Grid, Timeline
+from tracekit.parse.writing import LinesFile
+from tracekit.records import (
+    Count,
+    HostMetric,
+    LinkMetric,
+    MonoMs,
+    Percent,
+    Pid,
+    ProcCpu,
+    ProcMetric,
+    ProcRss,
+    Ticks,
+    TimeMs,
+)
+
+
+class RawResource(Struct, frozen=True):
+    """A line of resources.jsonl."""
+
+    ts_ms: TimeMs
+    cpu_util: Percent | UnsetType = UNSET
+    mem_free_mb: Count | UnsetType = UNSET
+    mono_ms: MonoMs | None = None
+
+
+class RawLink(Struct, frozen=True):
+    """A line of links.jsonl."""
+
+    ts_ms: TimeMs
+    link: Annotated[str, Meta(min_length=1)]
+    rx_Bps: Count
+    tx_Bps: Count
+    mono_ms: MonoMs | None = None
+
+
+class RawProc(Struct, frozen=True):
+    """A line of proc_metrics.jsonl."""
+
+    ts_ms: TimeMs
+    pid: Pid
+    rss_kb: Count
+    utime: Ticks
+    stime: Ticks
+    starttime: Ticks
+
+
+def check_resource(row: RawResource) -> str | None:
+    """A row has one figure, not none and not two."""
+    if (row.cpu_util is UNSET) == (row.mem_free_mb is UNSET):
+        return "type: wanted either cpu_util or mem_free_mb"
+    return None
+
+
+class HostSeries:
+    """resources.jsonl -> host_metrics.jsonl."""
+
+    def __init__(self, node: str, stage: str, out: LinesFile, timeline: Timeline, grids: dict[str, Grid]) -> None:
+        self._node, self._stage, self._out = node, stage, out
+        self._timeline, self._grids = timeline, grids
+        self._seen: set[tuple[str, int]] = set()
+
+    def take(self, rows: Sequence[RawResource]) -> int:
+        """Write rows; returns how many were duplicates: same ts_ms, same series."""
+        kept = []
+        for row in rows:
+            series = "mem" if row.cpu_util is UNSET else "cpu"
+            if (series, row.ts_ms) in self._seen:
+                continue
+            self._seen.add((series, row.ts_ms))
+            self._grids[series].add(self._timeline.place(row.ts_ms, row.mono_ms))
+            kept.append(
+                HostMetric(
+                    ts_ms=row.ts_ms,
+                    node=self._node,
+                    stage=self._stage,
+                    cpu_util=row.cpu_util,
+                    mem_free_mb=row.mem_free_mb,
+                )
+            )
+        self._out.write(kept)
+        return len(rows) - len(kept)
+
+
+class LinkSeries:
+    """links.jsonl -> link_metrics.jsonl."""
+
+    def __init__(self, node: str, out: LinesFile, timeline: Timeline, grid: Grid) -> None:
+        self._node, self._out, self._timeline, self._grid = node, out, timeline, grid
+        self._seen: set[tuple[str, int]] = set()
+
+    def take(self, rows: Sequence[RawLink]) -> int:
+        """Write rows; returns how many were duplicates: same ts_ms, same link."""
+        kept = []
+        for row in rows:
+            if (row.link, row.ts_ms) in self._seen:
+                continue
+            self._seen.add((row.link, row.ts_ms))
+            if row.link == f"{self._node}.nic":
+                self._grid.add(self._timeline.place(row.ts_ms, row.mono_ms))
+            kept.append(
+                LinkMetric(ts_ms=row.ts_ms, node=self._node, link=row.link, rx_Bps=row.rx_Bps, tx_Bps=row.tx_Bps)
+            )
+        self._out.write(kept)
+        return len(rows) - len(kept)
+
+
+class Steps:
+    """Steps of the wall clock between two ticks of the sampler, from its clock_step marks."""
+
+    def __init__(self, marks: Sequence[tuple[int, int, int]]) -> None:
+        """marks: (from_ms, to_ms, step_ms): the ticks before and after, and wall minus monotonic."""
+        self._at = {(before, after): step for before, after, step in marks}
+        self.goes_back = any(step < 0 for step in self._at.values())
+        self._last: int | None = None
+        self.total = 0
+
+    def pass_tick(self, ts_ms: int) -> None:
+        """The rows have come to the tick at ts_ms."""
+        if self._last is not None:
+            self.total += self._at.get((self._last, ts_ms), 0)
+        self._last = ts_ms
+
+    @property
+    def any(self) -> bool:
+        """Whether the clock was stepped at all."""
+        return bool(self._at)
+
+
+class _Last(Struct):
+    """A process's sample before: its identity, own time, and CPU counter."""
+
+    starttime: int
+    ts_ms: int
+    own_ms: int
+    ticks: int
+
+
+class ProcSeries:
+    """proc_metrics.jsonl -> proc_metrics.jsonl, proc_cpu.jsonl and proc_rss.jsonl."""
+
+    def __init__(
+        self,
+        node: str,
+        clk_tck: int,
+        outs: tuple[LinesFile, LinesFile, LinesFile],
+        timeline: Timeline,
+        grid: Grid,
+        steps: Steps,
+        on_reset: Callable[[int, str], None],
+    ) -> None:
+        """clk_tck: ticks a second. outs: metrics, cpu, rss. on_reset(ts_ms, detail): a counter went back."""
+        self._node, self._clk_tck = node, clk_tck
+        self._metrics, self._cpu, self._rss = outs
+        self._timeline, self._grid, self._steps, self._on_reset = timeline, grid, steps, on_reset
+        self._last: dict[int, _Last] = {}
+        self._tick_ms: int | None = None
+
+    def take(self, rows: Sequence[RawProc]) -> int:
+        """Write rows; returns how many were duplicates: same ts_ms, pid and starttime."""
+        node = self._node
+        metrics, cpu, rss = [], [], []
+        for row in rows:
+            last = self._last.get(row.pid)
+            is_same = last is not None and last.starttime == row.starttime
+            if last is not None and is_same and last.ts_ms == row.ts_ms:
+                continue
+            if row.ts_ms != self._tick_ms:
+                self._steps.pass_tick(row.ts_ms)
+                self._tick_ms = row.ts_ms
+                self._grid.add(row.ts_ms - self._steps.total)
+            metrics.append(
+                ProcMetric(
+                    ts_ms=row.ts_ms,
+                    node=node,
+                    pid=row.pid,
+                    rss_kb=row.rss_kb,
+                    utime=row.utime,
+                    stime=row.stime,
+                    starttime=row.starttime,
+                )
+            )
+            rss.append(
+                ProcRss(ts_ms=row.ts_ms, node=node, pid=row.pid, rss_kb=row.rss_kb, starttime=row.starttime)
+            )
+            now = _Last(row.starttime, row.ts_ms, row.ts_ms - self._steps.total, row.utime + row.stime)
+            cpu.extend(self._used(row.pid, last if is_same else self._birth(row.starttime), now))
+            self._last[row.pid] = now
+        self._metrics.write(metrics)
+        self._cpu.write(cpu)
+        self._rss.write(rss)
+        return len(rows) - len(metrics)
+
+    def _birth(self, starttime: int) -> _Last | None:
+        """A sample of zero at the process's birth, where it was born in the run."""
+        started_mono_ms = self._timeline.started_mono_ms
+        if started_mono_ms is None:
+            return None
+        age_ms = units.ticks_to_ms(starttime, self._clk_tck) - started_mono_ms
+        own_ms = self._timeline.started_ms + age_ms
+        return _Last(starttime, own_ms, own_ms, 0) if age_ms >= 0 else None
+
+    def _used(self, pid: int, before: _Last | None, now: _Last) -> Iterator[ProcCpu]:
+        if before is None:
+            return
+        if now.ticks < before.ticks:
+            detail = f"CPU counter of pid {pid} went back from {before.ticks} to {now.ticks} ticks"
+            self._on_reset(now.ts_ms, detail)
+            return
+        # Differences of the rounded sum, not rounded differences: they add up to the whole.
+        used_ms = units.ticks_to_ms(now.ticks, self._clk_tck) - units.ticks_to_ms(before.ticks, self._clk_tck)
+        yield ProcCpu(
+            ts_ms=now.ts_ms,
+            node=self._node,
+            pid=pid,
+            cpu_ms=used_ms,
+            dt_ms=max(now.own_ms - before.own_ms, 0),
+            starttime=now.starttime,
+            source="poll",
+        )

@@ -1,0 +1,184 @@
+"""A run at a glance, in the terminal: what was observed, what is missing, which processes worked.
+
+Reads one cctf directory, a file at a time, and keeps only sums; nothing here judges, validate does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from tracekit.records import (
+    FILES,
+    HostMetric,
+    LinkMetric,
+    Manifest,
+    Node,
+    ProcCpu,
+    ProcInventory,
+    ProcRss,
+    Quality,
+    Record,
+)
+
+R = TypeVar("R", bound=Record)
+WIDTH = 40
+BARS = "▁▂▃▄▅▆▇█"
+TOP = 8
+
+
+@dataclass
+class Process:
+    """What a process used over the run: CPU in ms, peak RSS in kB."""
+
+    pid: int
+    name: str = "?"
+    command: str = ""
+    cpu_ms: float = 0.0
+    peak_rss_kb: int = 0
+
+
+def summarise(folder: Path) -> Iterator[str]:
+    """The lines to show for a cctf directory that validate accepts."""
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    quality = msgspec.json.decode((folder / "quality.json").read_bytes(), type=Quality)
+    yield from _head(folder, manifest)
+    yield ""
+    yield from _series(folder, quality)
+    processes = _processes(folder)
+    if processes:
+        yield ""
+        yield from _top(processes)
+    yield ""
+    yield from _account(quality)
+    size = sum(file.bytes for file in manifest.files)
+    yield f"Files      {folder}  ({len(manifest.files)} files, {_bytes(size)})"
+
+
+def _read(folder: Path, name: str) -> Iterator[Any]:
+    path = folder / name
+    if path.exists():
+        decoder = msgspec.json.Decoder(FILES[name].record)
+        with path.open("rb") as lines:
+            yield from (decoder.decode(line) for line in lines)
+
+
+def _head(folder: Path, manifest: Manifest) -> Iterator[str]:
+    yield f"Run        {manifest.run_id}"
+    path = folder / "nodes.json"
+    nodes = msgspec.json.decode(path.read_bytes(), type=list[Node]) if path.exists() else []
+    for node in nodes:
+        mhz = f"{node.cpu_freq_mhz} MHz" if node.cpu_freq_mhz else "clock rate unknown"
+        memory = f"{node.mem_mb / 1000:.1f} GB" if node.mem_mb else "memory unknown"
+        yield f"Node       {node.node_id} ({node.stage}): {node.cpu_cores} cores, {mhz}, {memory}"
+        if node.started_ms is not None:
+            began = datetime.fromtimestamp(node.started_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+            lasted = f"{(node.stopped_ms - node.started_ms) / 1000:.0f} s" if node.stopped_ms else "still live"
+            yield f"Time       {began}, {lasted}"
+
+
+def _series(folder: Path, quality: Quality) -> Iterator[str]:
+    cpu = [row.cpu_util for row in _read(folder, "host_metrics.jsonl") if row.cpu_util is not UNSET]
+    mem = [row.mem_free_mb for row in _read(folder, "host_metrics.jsonl") if row.mem_free_mb is not UNSET]
+    links: list[LinkMetric] = [row for row in _read(folder, "link_metrics.jsonl") if row.link.endswith(".nic")]
+    yield f"{'Series':<10} {'got/expected':<13} {'':<{WIDTH}}  least  mean  most"
+    yield _series_line("CPU %", quality, "cpu", cpu, "{:.0f}", top=100.0)
+    yield _series_line("free MB", quality, "mem", mem, "{:.0f}")
+    yield _series_line("NIC in", quality, "nic", [row.rx_Bps for row in links], "rate")
+    yield _series_line("NIC out", quality, "nic", [row.tx_Bps for row in links], "rate")
+    proc = quality.collectors.get("proc")
+    if proc:
+        yield f"{'processes':<10} {f'{proc.got}/{proc.expected}':<13} {_resident(folder)}"
+
+
+def _resident(folder: Path) -> str:
+    pids = {(row.pid, row.starttime) for row in _read(folder, "proc_rss.jsonl")}
+    return f"{len(pids)} sampled" if pids else "no process matched"
+
+
+def _series_line(
+    name: str, quality: Quality, series: str, values: Sequence[float], style: str, top: float | None = None
+) -> str:
+    account = quality.collectors.get(series)
+    got = f"{account.got}/{account.expected}" if account else "-"
+    if not values:
+        return f"{name:<10} {got:<13} no row"
+    figures = (min(values), sum(values) / len(values), max(values))
+    shown = [_rate(value) if style == "rate" else style.format(value) for value in figures]
+    return f"{name:<10} {got:<13} {sparkline(values, top):<{WIDTH}}  {' / '.join(shown)}"
+
+
+def sparkline(values: Sequence[float], top: float | None = None) -> str:
+    """At most WIDTH bars; each shows the greatest of its share of values, from 0 (or their least) to top."""
+    count = min(WIDTH, len(values))
+    share = [
+        max(values[index * len(values) // count : (index + 1) * len(values) // count]) for index in range(count)
+    ]
+    low = 0.0 if top is not None else min(values)
+    high = max(top if top is not None else max(values), low + 1e-9)
+    return "".join(BARS[min(int((value - low) / (high - low) * len(BARS)), len(BARS) - 1)] for value in share)
+
+
+def _processes(folder: Path) -> list[Process]:
+    found: dict[tuple[int | None, int | None], Process] = {}
+    row: ProcCpu | ProcRss | ProcInventory
+    for row in _read(folder, "proc_cpu.jsonl"):
+        found.setdefault((row.pid, row.starttime), Process(row.pid or 0)).cpu_ms += row.cpu_ms
+    for row in _read(folder, "proc_rss.jsonl"):
+        process = found.setdefault((row.pid, row.starttime), Process(row.pid))
+        process.peak_rss_kb = max(process.peak_rss_kb, row.rss_kb)
+    for row in _read(folder, "proc_inventory.jsonl"):
+        process = found.get((row.pid, row.starttime))
+        if process and row.event == "seen":
+            process.name, process.command = row.comm or "?", row.cmdline or ""
+    return sorted(found.values(), key=lambda process: (-process.cpu_ms, process.pid))
+
+
+def _top(processes: Sequence[Process]) -> Iterator[str]:
+    total_s = sum(process.cpu_ms for process in processes) / 1000
+    yield f"Processes  {len(processes)}, together {total_s:.2f} s of CPU; those with the most:"
+    yield f"  {'CPU s':>8}  {'peak RSS MB':>11}  {'pid':>8}  command"
+    for process in processes[:TOP]:
+        rss_mb = process.peak_rss_kb * 1024 / 1e6
+        command = (process.command or process.name).encode("unicode_escape").decode()
+        shown = command if len(command) <= 60 else f"{command[:57]}..."
+        yield f"  {process.cpu_ms / 1000:>8.2f}  {rss_mb:>11.1f}  {process.pid:>8}  {shown}"
+
+
+def _account(quality: Quality) -> Iterator[str]:
+    gaps = [(name, gap) for name, one in quality.collectors.items() for gap in one.gaps]
+    yield f"Gaps       {len(gaps) or 'none'}"
+    for name, gap in gaps[:TOP]:
+        yield f"  {name}: {(gap.to_ms - gap.from_ms) / 1000:.0f} s from {_clock(gap.from_ms)} ({gap.reason})"
+    if len(gaps) > TOP:
+        yield f"  and {len(gaps) - TOP} more in quality.json"
+    for mark in quality.marks[:TOP]:
+        yield f"Mark       {_clock(mark.ts_ms)} {mark.kind}: {mark.detail}"
+    lines = sum(one.lines for one in quality.inputs.values())
+    rejected = sum(sum(one.rejected.values()) for one in quality.inputs.values())
+    duplicates = sum(one.duplicates for one in quality.inputs.values())
+    balance = "every line accounted for" if quality.balanced else "THE FIGURES DO NOT ADD UP"
+    yield f"Lines      {lines} read, {rejected} rejected, {duplicates} duplicates: {balance}"
+    known = quality.clock.source
+    error = quality.clock.error_bound_ms
+    yield f"Clock      {known or 'no time service could be asked'}" + (f", within {error:.3f} ms" if error else "")
+
+
+def _clock(ts_ms: int) -> str:
+    return datetime.fromtimestamp(ts_ms / 1000, timezone.utc).strftime("%H:%M:%S")
+
+
+def _rate(bytes_per_s: float) -> str:
+    return f"{_bytes(bytes_per_s)}/s"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/schema/<file>.schema.json, one JSON Schema (2020-12) for each file of a cctf, from the records."""
+"""Write docs/schema/<file>.schema.json, a JSON Schema (2020-12) for each file of a cctf."""
 
 import json
 import sys

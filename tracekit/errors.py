@@ -18,7 +18,7 @@ class UsageError(TracekitError):
     exit_code = USAGE
 
 
-class BadLine(TracekitError):
+class BadLineError(TracekitError):
     """One line of input that cannot be taken.
 
     reason: a short word counted in quality.json; detail: what is wrong, for a person.

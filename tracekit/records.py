@@ -233,8 +233,8 @@ class Clock(Record, frozen=True):
     synchronised: bool | None = None
     offset_ms: float | None = None
     error_bound_ms: float | None = None
-    start: Json | None | UnsetType = UNSET
-    stop: Json | None | UnsetType = UNSET
+    start: Json | UnsetType | None = UNSET
+    stop: Json | UnsetType | None = UNSET
 
 
 class RunMeta(Record, frozen=True):

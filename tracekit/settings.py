@@ -73,9 +73,7 @@ class Setting(NamedTuple):
 _name = _matches(NAME, "1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit")
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "RUN_ID", "", "name of the run", _name, False, "start invents one; others: the live or last run"
-    ),
+    Setting("RUN_ID", "", "name of the run", _name, False, "start invents one; others: the live or last run"),
     Setting("NODE_ID", "", "name of this VM in the trace", _name, False, "short host name"),
     Setting("STAGE", "cloud", "where this VM stands: endpoint, edge, cloud, ...", _name, False),
     Setting("VM_IP", "", "peer whose route gives the NIC and whose ping gives the delay", _ip),
@@ -103,7 +101,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True)
 class Settings:
-    """values: every setting, literal. given: the names that the user gave, with where ("environment", ...)."""
+    """values: every setting, literal. given: the names that the user gave, and where."""
 
     values: Mapping[str, str]
     given: Mapping[str, str]
@@ -129,9 +127,7 @@ def read_env_file(path: Path) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not equals or name not in BY_NAME:
-            raise UsageError(
-                f"{path.name}:{number}: wanted NAME=value with NAME one of the variables that `make help` lists"
-            )
+            raise UsageError(f"{path.name}:{number}: wanted NAME=value, NAME as `make help` lists it")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[name] = value
@@ -166,4 +162,4 @@ def _refuse_bad(setting: Setting, value: str, origin: str) -> None:
     complaint = setting.check(value)
     if complaint:
         shown = value if len(value) <= 80 else f"{value[:80]}..."
-        raise UsageError(f"{setting.name}={ascii(shown)}{where} {complaint}")
+        raise UsageError(f"{setting.name}={shown!a}{where} {complaint}")

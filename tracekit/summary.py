@@ -3,29 +3,23 @@
 Reads one cctf directory, a file at a time, and keeps only sums; nothing here judges, validate does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from tracekit.records import (
     FILES,
-    HostMetric,
     LinkMetric,
     Manifest,
     Node,
-    ProcCpu,
-    ProcInventory,
-    ProcRss,
     Quality,
-    Record,
 )
 
-R = TypeVar("R", bound=Record)
 WIDTH = 40
 BARS = "▁▂▃▄▅▆▇█"
 TOP = 8
@@ -35,7 +29,7 @@ TOP = 8
 class Process:
     """What a process used over the run: CPU in ms, peak RSS in kB."""
 
-    pid: int
+    pid: int | None  # None: the CPU that no process could be given
     name: str = "?"
     command: str = ""
     cpu_ms: float = 0.0
@@ -76,20 +70,26 @@ def _head(folder: Path, manifest: Manifest) -> Iterator[str]:
         memory = f"{node.mem_mb / 1000:.1f} GB" if node.mem_mb else "memory unknown"
         yield f"Node       {node.node_id} ({node.stage}): {node.cpu_cores} cores, {mhz}, {memory}"
         if node.started_ms is not None:
-            began = datetime.fromtimestamp(node.started_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-            lasted = f"{(node.stopped_ms - node.started_ms) / 1000:.0f} s" if node.stopped_ms else "still live"
+            began = datetime.fromtimestamp(node.started_ms / 1000, timezone.utc).strftime(
+                "%Y-%m-%d %H:%M:%S UTC"
+            )
+            lasted = (
+                f"{(node.stopped_ms - node.started_ms) / 1000:.0f} s" if node.stopped_ms else "still live"
+            )
             yield f"Time       {began}, {lasted}"
 
 
 def _series(folder: Path, quality: Quality) -> Iterator[str]:
     cpu = [row.cpu_util for row in _read(folder, "host_metrics.jsonl") if row.cpu_util is not UNSET]
     mem = [row.mem_free_mb for row in _read(folder, "host_metrics.jsonl") if row.mem_free_mb is not UNSET]
-    links: list[LinkMetric] = [row for row in _read(folder, "link_metrics.jsonl") if row.link.endswith(".nic")]
+    links: list[LinkMetric] = [
+        row for row in _read(folder, "link_metrics.jsonl") if row.link.endswith(".nic")
+    ]
     yield f"{'Series':<10} {'got/expected':<13} {'':<{WIDTH}}  least  mean  most"
-    yield _series_line("CPU %", quality, "cpu", cpu, "{:.0f}", top=100.0)
-    yield _series_line("free MB", quality, "mem", mem, "{:.0f}")
-    yield _series_line("NIC in", quality, "nic", [row.rx_Bps for row in links], "rate")
-    yield _series_line("NIC out", quality, "nic", [row.tx_Bps for row in links], "rate")
+    yield _series_line("CPU %", _got(quality, "cpu"), cpu, "{:.0f}".format, top=100.0)
+    yield _series_line("free MB", _got(quality, "mem"), mem, "{:.0f}".format)
+    yield _series_line("NIC in", _got(quality, "nic"), [row.rx_Bps for row in links], _rate)
+    yield _series_line("NIC out", _got(quality, "nic"), [row.tx_Bps for row in links], _rate)
     proc = quality.collectors.get("proc")
     if proc:
         yield f"{'processes':<10} {f'{proc.got}/{proc.expected}':<13} {_resident(folder)}"
@@ -100,23 +100,26 @@ def _resident(folder: Path) -> str:
     return f"{len(pids)} sampled" if pids else "no process matched"
 
 
-def _series_line(
-    name: str, quality: Quality, series: str, values: Sequence[float], style: str, top: float | None = None
-) -> str:
+def _got(quality: Quality, series: str) -> str:
     account = quality.collectors.get(series)
-    got = f"{account.got}/{account.expected}" if account else "-"
+    return f"{account.got}/{account.expected}" if account else "-"
+
+
+def _series_line(
+    name: str, got: str, values: Sequence[float], style: Callable[[float], str], top: float | None = None
+) -> str:
     if not values:
         return f"{name:<10} {got:<13} no row"
     figures = (min(values), sum(values) / len(values), max(values))
-    shown = [_rate(value) if style == "rate" else style.format(value) for value in figures]
-    return f"{name:<10} {got:<13} {sparkline(values, top):<{WIDTH}}  {' / '.join(shown)}"
+    return f"{name:<10} {got:<13} {sparkline(values, top):<{WIDTH}}  {' / '.join(map(style, figures))}"
 
 
 def sparkline(values: Sequence[float], top: float | None = None) -> str:
     """At most WIDTH bars; each shows the greatest of its share of values, from 0 (or their least) to top."""
     count = min(WIDTH, len(values))
     share = [
-        max(values[index * len(values) // count : (index + 1) * len(values) // count]) for index in range(count)
+        max(values[index * len(values) // count : (index + 1) * len(values) // count])
+        for index in range(count)
     ]
     low = 0.0 if top is not None else min(values)
     high = max(top if top is not None else max(values), low + 1e-9)
@@ -125,17 +128,16 @@ def sparkline(values: Sequence[float], top: float | None = None) -> str:
 
 def _processes(folder: Path) -> list[Process]:
     found: dict[tuple[int | None, int | None], Process] = {}
-    row: ProcCpu | ProcRss | ProcInventory
     for row in _read(folder, "proc_cpu.jsonl"):
-        found.setdefault((row.pid, row.starttime), Process(row.pid or 0)).cpu_ms += row.cpu_ms
+        found.setdefault((row.pid, row.starttime), Process(row.pid)).cpu_ms += row.cpu_ms
     for row in _read(folder, "proc_rss.jsonl"):
         process = found.setdefault((row.pid, row.starttime), Process(row.pid))
         process.peak_rss_kb = max(process.peak_rss_kb, row.rss_kb)
     for row in _read(folder, "proc_inventory.jsonl"):
-        process = found.get((row.pid, row.starttime))
-        if process and row.event == "seen":
+        if row.event == "seen" and (row.pid, row.starttime) in found:
+            process = found[row.pid, row.starttime]
             process.name, process.command = row.comm or "?", row.cmdline or ""
-    return sorted(found.values(), key=lambda process: (-process.cpu_ms, process.pid))
+    return sorted(found.values(), key=lambda process: (-process.cpu_ms, process.pid or 0))
 
 
 def _top(processes: Sequence[Process]) -> Iterator[str]:
@@ -146,7 +148,7 @@ def _top(processes: Sequence[Process]) -> Iterator[str]:
         rss_mb = process.peak_rss_kb * 1024 / 1e6
         command = (process.command or process.name).encode("unicode_escape").decode()
         shown = command if len(command) <= 60 else f"{command[:57]}..."
-        yield f"  {process.cpu_ms / 1000:>8.2f}  {rss_mb:>11.1f}  {process.pid:>8}  {shown}"
+        yield f"  {process.cpu_ms / 1000:>8.2f}  {rss_mb:>11.1f}  {process.pid or '-':>8}  {shown}"
 
 
 def _account(quality: Quality) -> Iterator[str]:
@@ -165,7 +167,9 @@ def _account(quality: Quality) -> Iterator[str]:
     yield f"Lines      {lines} read, {rejected} rejected, {duplicates} duplicates: {balance}"
     known = quality.clock.source
     error = quality.clock.error_bound_ms
-    yield f"Clock      {known or 'no time service could be asked'}" + (f", within {error:.3f} ms" if error else "")
+    yield f"Clock      {known or 'no time service could be asked'}" + (
+        f", within {error:.3f} ms" if error else ""
+    )
 
 
 def _clock(ts_ms: int) -> str:

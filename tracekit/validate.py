@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tracekit.errors import BadLine, TracekitError
+from tracekit.errors import BadLineError, TracekitError
 from tracekit.parse.quality import is_balanced
 from tracekit.parse.reading import Account, Reader
 from tracekit.records import CCTF_VERSION, FILES, Manifest, ManifestFile, Quality
@@ -40,7 +40,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
-        raise TracekitError(f"{folder}: no manifest.json here, so this is no cctf; `make parse` makes one") from error
+        raise TracekitError(
+            f"{folder}: no manifest.json here, so this is no cctf; `make parse` makes one"
+        ) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TracekitError(f"{path}: {error}; parse the run again") from error
 
@@ -57,7 +59,9 @@ def _problems_of_file(folder: Path, file: ManifestFile) -> Iterator[str]:
         return
     if digest != file.sha256 or path.stat().st_size != file.bytes:
         yield f"{file.name}: is not the file that was written (its hash is not the manifest's); parse again"
-    yield from _problems_of_lines(path, file) if path.suffix == ".jsonl" else _problems_of_document(path, file)
+    yield from (
+        _problems_of_lines(path, file) if path.suffix == ".jsonl" else _problems_of_document(path, file)
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -70,7 +74,7 @@ def _sha256(path: Path) -> str:
 
 def _problems_of_lines(path: Path, file: ManifestFile) -> Iterator[str]:
     kind = FILES[file.name]
-    bad: list[BadLine] = []
+    bad: list[BadLineError] = []
     account = Account()
     last: tuple[bool, int] | None = None
     reader = Reader(kind.record, lambda one, _line: bad.append(one))

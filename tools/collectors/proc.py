@@ -36,10 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     collecting = {os.getpid(), os.getppid()}
     ours = collecting | {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
     sampler = Sampler(
-        Target(settings["PROC_MATCH"], settings["CONTAINER"]),
+        Target(
+            settings["PROC_MATCH"],
+            settings["CONTAINER"],
+            is_ours=lambda pid, ppid: pid in ours or ppid in collecting,
+        ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",
-        is_ours=lambda pid, ppid: pid in ours or ppid in collecting,
         write=_write_all,
         say=cli.warn,
     )

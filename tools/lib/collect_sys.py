@@ -28,7 +28,10 @@ def _new_run() -> Run:
 def _start(settings: Settings) -> None:
     run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else _new_run()
     node_meta = control.start(run, settings, os.environ)
-    cli.out(f"started RUN_ID={run.run_id} node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}")
+    cli.out(
+        f"started RUN_ID={run.run_id} "
+        f"node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}"
+    )
     if settings["PROC_SAMPLING"] == "1" and not settings["PROC_MATCH"] and not settings["CONTAINER"]:
         cli.out("no process rows: neither PROC_MATCH nor CONTAINER is given")
     cli.out(f"raw files: logs/{run.run_id}/   end it with: make stop-collect RUN_ID={run.run_id}")

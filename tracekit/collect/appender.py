@@ -71,7 +71,7 @@ class Appender:
     def is_in_place(self) -> bool:
         """Whether path still names the file that is being written."""
         try:
-            return os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._descriptor))
+            return os.path.samestat(self.path.lstat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
 

@@ -56,7 +56,8 @@ class Child:
     def start(self, environ: Mapping[str, str], messages: Path) -> None:
         """Start the program in a session of its own, and the thread that reads it.
 
-        messages: the file that its stderr is appended to. It is killed with the thread that starts it, should the recorder be killed."""
+        messages: the file that its stderr is appended to. The program is killed with the thread that
+        starts it, should the recorder be killed."""
         die_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with messages.open("ab", buffering=0) as stderr:
             self.process = subprocess.Popen(

@@ -20,6 +20,7 @@ import msgspec
 from tracekit import ROOT, __version__, jsonl
 from tracekit.collect import catalog, clock, identity, procfs
 from tracekit.collect.inventory import write_module_inventory
+from tracekit.collect.rows import mark_row
 from tracekit.errors import TracekitError
 from tracekit.records import RunMeta
 from tracekit.runs import Run, make_state
@@ -115,18 +116,10 @@ def _git_sha() -> str | None:
 
 def _mark_restart(run: Run, state: str) -> None:
     stamp = clock.now()
-    row = {
-        "ts_ms": stamp.ts_ms,
-        "mono_ms": stamp.mono_ms,
-        "collector": "run",
-        "kind": "restart",
-        "from_ms": None,
-        "to_ms": stamp.ts_ms,
-        "reason": "start-collect",
-        "detail": f"collecting again into a {state} run",
-    }
+    detail = f"collecting again into a {state} run"
+    row = mark_row(stamp, "run", "restart", to_ms=stamp.ts_ms, reason="start-collect", detail=detail)
     with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
-        marks.write(jsonl.encode(row))
+        marks.write(row)
 
 
 def _start_recorder(run: Run, settings: Settings, nic: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +132,13 @@ def _start_recorder(run: Run, settings: Settings, nic: str, environ: Mapping[str
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**environ, **settings.values, "RUN_ID": run.run_id, "IFACE": nic, **_collecting_environment()},
+            env={
+                **environ,
+                **settings.values,
+                "RUN_ID": run.run_id,
+                "IFACE": nic,
+                **_collecting_environment(),
+            },
             start_new_session=True,
             pass_fds=[tells],
         )
@@ -218,7 +217,9 @@ def stop(run: Run) -> list[str]:
     state = jsonl.read_document(run.state / "run.json") if (run.state / "run.json").exists() else {}
     strays = _end_strays(state)
     meta_path = run.dir / "run_meta.json"
-    is_open = run.dir.is_dir() and meta_path.exists() and jsonl.read_document(meta_path).get("stopped_ms") is None
+    is_open = (
+        run.dir.is_dir() and meta_path.exists() and jsonl.read_document(meta_path).get("stopped_ms") is None
+    )
     if is_open:
         jsonl.update_document(meta_path, stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
         _note_clock(run.dir / "node_meta.json")
@@ -238,7 +239,11 @@ def _troubles(state: Mapping[str, Any], was_live: bool, is_open: bool, strays: l
         troubles.append("its recorder had died before; the rest of the run is a gap")
     if was_live:
         collectors = state.get("collectors", {})
-        troubles += [f"{name} could not be kept running ({one['down']})" for name, one in collectors.items() if one["down"]]
+        troubles += [
+            f"{name} could not be kept running ({one['down']})"
+            for name, one in collectors.items()
+            if one["down"]
+        ]
         troubles += [f"{file} could not be written ({why})" for file, why in state.get("failing", {}).items()]
     return troubles
 
@@ -306,7 +311,9 @@ def status(run: Run) -> list[str]:
         lines.append(f"  {state['error']}")
     messages = run.dir / "procmon.err"
     if messages.exists() and messages.stat().st_size:
-        lines += [f"  {line}" for line in messages.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]]
+        lines += [
+            f"  {line}" for line in messages.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+        ]
     return lines
 
 

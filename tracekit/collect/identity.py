@@ -35,7 +35,7 @@ def default_node_id() -> str:
     """The short host name. Raises TracekitError where it cannot name a node."""
     name = socket.gethostname().split(".")[0]
     if not NAME.fullmatch(name):
-        raise TracekitError(f"host name {ascii(name)} cannot name a node; give NODE_ID=")
+        raise TracekitError(f"host name {name!a} cannot name a node; give NODE_ID=")
     return name
 
 

@@ -8,7 +8,9 @@ from tracekit import jsonl
 FILE = "module_inventory.json"
 
 
-def write_module_inventory(folder: Path, app_id: str | None = None, modules: list[dict[str, Any]] | None = None) -> None:
+def write_module_inventory(
+    folder: Path, app_id: str | None = None, modules: list[dict[str, Any]] | None = None
+) -> None:
     """Create the inventory, or add to it: one entry for each module_id, what is there stays."""
     inventory = jsonl.read_document(folder / FILE)
     known = {str(module.get("module_id")): module for module in inventory.get("modules", [])}

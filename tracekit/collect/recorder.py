@@ -21,7 +21,7 @@ from tracekit.collect.appender import Appender, Failure
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import Child, Event, RowMaker
 from tracekit.collect.clock import STEP_MS, Stamp, now
-from tracekit.collect.rows import LinkRows, plain_row
+from tracekit.collect.rows import LinkRows, mark_row, plain_row
 from tracekit.runs import Run
 
 SILENT_MS = 2000  # a collector that says nothing for this long beyond its interval is stuck
@@ -83,42 +83,25 @@ class Recorder:
             self._tell_failure(failure)
 
     def _tell_failure(self, failure: Failure) -> None:
-        series = {care.child.collector.series for care in self._cares if failure.file in care.child.collector.writes}
+        series = {
+            care.child.collector.series for care in self._cares if failure.file in care.child.collector.writes
+        }
         for name in sorted(series) or ["recorder"]:
             detail = f"{failure.file}: {failure.lines} lines could not be written"
             kind = "enospc" if failure.reason in ("ENOSPC", "EDQUOT") else "write_error"
-            self._mark(name, kind, failure.began, failure.ended, failure.reason, detail)
+            self._mark(
+                name, kind, **_span(failure.began, failure.ended), reason=failure.reason, detail=detail
+            )
 
-    def _mark(
-        self,
-        collector: str,
-        kind: str,
-        since: Stamp | None = None,
-        until: Stamp | None = None,
-        reason: str | None = None,
-        detail: str | None = None,
-        **numbers: int,
-    ) -> None:
-        stamp = now()
-        row: dict[str, Any] = {
-            "ts_ms": stamp.ts_ms,
-            "mono_ms": stamp.mono_ms,
-            "collector": collector,
-            "kind": kind,
-            "from_ms": since.ts_ms if since else None,
-            "to_ms": until.ts_ms if until else None,
-            "reason": reason,
-            "detail": detail,
-            **numbers,
-        }
-        self._append("marks.jsonl", jsonl.encode(row), 1)
+    def _mark(self, collector: str, kind: str, **more: object) -> None:
+        self._append("marks.jsonl", mark_row(now(), collector, kind, **more), 1)
 
     # --- the life of the run
 
     def run(self) -> int:
         """Record until SIGTERM or SIGINT; 0, or 1 where the run could not go on."""
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda number, _frame: self._events.put((None, "stop")))
+            signal.signal(signum, lambda *_: self._events.put((None, "stop")))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         time.sleep(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
         self._look_after_children()
@@ -146,7 +129,9 @@ class Recorder:
         care.attempts = 0
         care.summary_from, care.summary_rows = care.summary_from or stamp, care.child.rows
         if care.down_since:
-            self._mark(care.child.collector.series, "restart", care.down_since, stamp, care.why)
+            self._mark(
+                care.child.collector.series, "restart", **_span(care.down_since, stamp), reason=care.why
+            )
             care.down_since = None
         if self._ready is not None and all(one.child.is_up for one in self._cares):
             self._tell_starter({"ready_ms": stamp.ts_ms, "ready_mono_ms": stamp.mono_ms})
@@ -159,7 +144,7 @@ class Recorder:
             return
         if care.down_since is None:
             care.down_since, care.why = care.child.heard or now(), how
-            self._mark(care.child.collector.series, "died", care.down_since, None, how)
+            self._mark(care.child.collector.series, "died", from_ms=care.down_since.ts_ms, reason=how)
         care.start_at = time.monotonic() + min(2**care.attempts - 1, LONGEST_BACKOFF_S)
         care.attempts += 1
         self._write_state()
@@ -181,7 +166,7 @@ class Recorder:
         step_ms = stamp.offset_ms - self._offset_ms
         if abs(step_ms) > STEP_MS:
             detail = f"the wall clock was stepped by {step_ms / 1000:+.3f} s"
-            self._mark("recorder", "clock_step", self._looked, stamp, None, detail, step_ms=step_ms)
+            self._mark("recorder", "clock_step", **_span(self._looked, stamp), detail=detail, step_ms=step_ms)
         self._offset_ms, self._looked = stamp.offset_ms, stamp
 
     def _look_after_children(self) -> None:
@@ -202,7 +187,8 @@ class Recorder:
             return
         if not care.is_silent:
             care.is_silent = True
-            self._mark(care.child.collector.series, "stall", heard, None, f"silent for {silent_ms} ms too long")
+            detail = f"silent for {silent_ms} ms too long"
+            self._mark(care.child.collector.series, "stall", from_ms=heard.ts_ms, detail=detail)
         if silent_ms > HOPELESS_MS:
             care.child.signal(signal.SIGKILL)
 
@@ -213,7 +199,7 @@ class Recorder:
         stamp = now()
         if stamp.mono_ms - care.summary_from.mono_ms >= SUMMARY_S * 1000:
             rows = care.child.rows - care.summary_rows
-            self._mark(care.child.collector.series, "ticks", care.summary_from, stamp, rows=rows)
+            self._mark(care.child.collector.series, "ticks", **_span(care.summary_from, stamp), rows=rows)
             care.summary_from, care.summary_rows = stamp, care.child.rows
 
     # --- the end
@@ -272,6 +258,10 @@ class Recorder:
             "failing": self._failing,
         }
         jsonl.write_document(self._run.state / "run.json", state)
+
+
+def _span(since: Stamp, until: Stamp) -> dict[str, int]:
+    return {"from_ms": since.ts_ms, "to_ms": until.ts_ms}
 
 
 def _how_it_ended(child: Child) -> str:

@@ -16,6 +16,13 @@ def plain_row(sample: msgspec.Struct, stamp: Stamp) -> bytes | None:
     return jsonl.encode({"ts_ms": stamp.ts_ms, **fields, "mono_ms": stamp.mono_ms})
 
 
+def mark_row(stamp: Stamp, collector: str, kind: str, **more: object) -> bytes:
+    """A line of marks.jsonl; more: from_ms, to_ms, reason, detail (null where not given), and numbers."""
+    known = dict.fromkeys(("from_ms", "to_ms", "reason", "detail"))
+    row = {"ts_ms": stamp.ts_ms, "mono_ms": stamp.mono_ms, "collector": collector, "kind": kind}
+    return jsonl.encode({**row, **known, **more})
+
+
 class Counters(NamedTuple):
     """The NIC's own byte counters, and when they were read."""
 

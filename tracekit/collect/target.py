@@ -35,11 +35,14 @@ class Target:
         self,
         proc_match: str,
         container: str,
+        is_ours: Callable[[int, int], bool],
         resolve: Callable[[str], str | None] = docker_id,
         root: str = procfs.PROC,
     ) -> None:
+        """is_ours(pid, ppid): a process of the collector itself, which is never meant."""
         self.container = container
         self.container_id: str | None = None
+        self.is_ours = is_ours
         self._pattern = re.compile(proc_match, re.IGNORECASE) if proc_match else None
         self._resolve = resolve
         self._root = root

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from tracekit import __version__, jsonl
-from tracekit.errors import BadLine, TracekitError
+from tracekit.errors import BadLineError, TracekitError
 from tracekit.parse.passing import Passing
 from tracekit.parse.quality import collector_quality, cover_proc_ticks, quality
 from tracekit.parse.reading import Account, Batch, Reader
@@ -24,10 +25,9 @@ from tracekit.parse.series import (
     RawLink,
     RawProc,
     RawResource,
-    Steps,
     check_resource,
 )
-from tracekit.parse.timeline import Grid, Timeline
+from tracekit.parse.timeline import Grid, Steps, Timeline
 from tracekit.parse.writing import LinesFile, write_json
 from tracekit.records import (
     CCTF_VERSION,
@@ -67,7 +67,7 @@ class Result(NamedTuple):
     folder: Path
     records: int
     rejected: int
-    first_bad: list[BadLine]
+    first_bad: list[BadLineError]
     torn: int
 
 
@@ -98,7 +98,9 @@ def read_documents(run_dir: Path) -> Documents:
     run_raw = jsonl.read_document(run_dir / "run_meta.json")
     node_raw = jsonl.read_document(run_dir / "node_meta.json")
     if not node_raw and any((run_dir / name).exists() for name in _COLLECTED):
-        raise TracekitError(f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it")
+        raise TracekitError(
+            f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it"
+        )
     for name, raw in (("run_meta.json", run_raw), ("node_meta.json", node_raw)):
         if raw and raw.get("run_id") != run_dir.name:
             raise TracekitError(
@@ -135,17 +137,19 @@ class _Build:
         self._files: list[ManifestFile] = []
         self._marks: list[Mark] = []
         self._added: list[QualityMark] = []
-        self._bad: list[BadLine] = []
+        self._bad: list[BadLineError] = []
         self._rejected = 0
         self._rejects = LinesFile(folder, "rejected.jsonl")
         run = documents.run
-        self._timeline = Timeline(run.started_ms or 0, run.started_mono_ms if run.started_ms is not None else None)
+        mono_ms = run.started_mono_ms if run.started_ms is not None else None
+        self._timeline = Timeline(run.started_ms or 0, mono_ms, Steps([]))
         seconds = {name: Grid(run.started_ms or 0, 1000) for name in ("cpu", "mem", "nic")}
         self._grids = {**seconds, "proc": Grid(run.started_ms or 0, run.interval_ms or 1000)}
 
     def run(self) -> Result:
         self._pass("marks.jsonl", ["marks.jsonl"])
         self._marks = self._written_marks()
+        self._timeline.steps = Steps(_steps_of_sampler(self._marks))
         self._host_and_link()
         self._processes()
         for name, patterns in _PASSED.items():
@@ -166,7 +170,7 @@ class _Build:
         records = sum(file.records for file in self._files if file.name.endswith(".jsonl"))
         return Result(self._run_dir / "cctf", records, self._rejected, self._bad, torn)
 
-    def _reject(self, bad: BadLine, line: bytes) -> None:
+    def _reject(self, bad: BadLineError, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace")[:_TEXT_LIMIT]
         self._rejects.write([Rejected(file=bad.file, line=bad.line, reason=bad.reason, text=text)])
         self._rejected += 1
@@ -202,24 +206,25 @@ class _Build:
         path = self._run_dir / "proc_metrics.jsonl"
         if not path.exists():
             return
-        steps = Steps(
-            [
-                (mark.from_ms, mark.to_ms, mark.step_ms)
-                for mark in self._marks
-                if mark.collector == "proc" and mark.kind == "clock_step"
-                and mark.from_ms is not None and mark.to_ms is not None and isinstance(mark.step_ms, int)
-            ]
-        )  # fmt: skip
         names = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
         metrics, cpu, rss = (LinesFile(self._folder, name) for name in names)
         clk_tck = self._documents.node.clk_tck if self._documents.node else None
         if not clk_tck:
-            raise TracekitError(f"{self._run_dir}/node_meta.json: clk_tck is not known; CPU ticks mean nothing")
+            raise TracekitError(
+                f"{self._run_dir}/node_meta.json: clk_tck is not known; CPU ticks mean nothing"
+            )
         series = ProcSeries(
-            self._node, clk_tck, (metrics, cpu, rss), self._timeline, self._grids["proc"], steps, self._on_reset
+            self._node,
+            clk_tck,
+            (metrics, cpu, rss),
+            self._timeline,
+            self._grids["proc"],
+            self._on_reset,
         )
         account = self._account(path.name)
-        for rows in _in_time_order(path, Reader(RawProc, self._reject).read(path, account), steps.goes_back):
+        for rows in _in_time_order(
+            path, Reader(RawProc, self._reject).read(path, account), self._timeline.steps.goes_back
+        ):
             self._tell_far(path.name, [row.ts_ms for row in rows])
             account.duplicates += series.take(rows)
         self._files += [metrics.close(), cpu.close(), rss.close()]
@@ -321,7 +326,16 @@ class _Build:
         return run.started_ms + elapsed_ms if elapsed_ms >= 0 else run.stopped_ms
 
 
-def _in_time_order(path: Path, batches: Iterator[Batch[RawProc]], keep_order: bool) -> Iterator[list[RawProc]]:
+def _steps_of_sampler(marks: list[Mark]) -> Iterator[tuple[int, int, int]]:
+    for mark in marks:
+        is_told = mark.from_ms is not None and mark.to_ms is not None and mark.step_ms is not UNSET
+        if mark.collector == "proc" and mark.kind == "clock_step" and is_told:
+            yield mark.from_ms, mark.to_ms, mark.step_ms  # type: ignore[misc] # is_told
+
+
+def _in_time_order(
+    path: Path, batches: Iterator[Batch[RawProc]], keep_order: bool
+) -> Iterator[list[RawProc]]:
     """The rows as they came where that is their order in time (or the clock went back); else sorted."""
     if keep_order or _is_in_time_order(path):
         for batch in batches:

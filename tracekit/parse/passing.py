@@ -43,7 +43,9 @@ def with_first(line: bytes, first: str, added: list[tuple[str, str | None]]) -> 
 
     line: one JSON object. Every other byte stays. Keys written with escapes count as other keys."""
     name = f'"{first}"'.encode()
-    extra = b"".join(b",%b:%b" % (msgspec.json.encode(key), msgspec.json.encode(value)) for key, value in added)
+    extra = b"".join(
+        b",%b:%b" % (msgspec.json.encode(key), msgspec.json.encode(value)) for key, value in added
+    )
     if line.startswith(b"{" + name + b":") and not extra:
         return line
     value, rest = b"null", line[1:-1].strip()
@@ -51,7 +53,9 @@ def with_first(line: bytes, first: str, added: list[tuple[str, str | None]]) -> 
         if key == name:
             value = line[start + len(name) : end].lstrip().removeprefix(b":").lstrip()
             before, after = line[1:start].rstrip(), line[end:-1].lstrip()
-            rest = before.removesuffix(b",") + after if not after else before + after.removeprefix(b",").lstrip()
+            rest = (
+                before.removesuffix(b",") + after if not after else before + after.removeprefix(b",").lstrip()
+            )
             break
     head = b"{" + name + b":" + value + extra
     return head + (b"," if rest.strip() else b"") + rest + b"}"

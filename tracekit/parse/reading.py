@@ -6,13 +6,14 @@ record on two, so the block counts only if it has as many records as newlines an
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Generic, NamedTuple, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 import msgspec
 
-from tracekit.errors import BadLine
+from tracekit.errors import BadLineError
 
 T = TypeVar("T")
 BLOCK = 1 << 18
@@ -32,21 +33,24 @@ class Account:
         return self.lines - self.rejected.total() - self.duplicates
 
 
-class Batch(NamedTuple, Generic[T]):
-    """Good lines that follow each other: their numbers (from 1), their bytes without newline, their records."""
+@dataclass
+class Batch(Generic[T]):
+    """Good lines that follow each other: numbers from 1, bytes without the newline, records."""
 
-    numbers: range | list[int]
+    numbers: Sequence[int]
     lines: list[bytes]
     records: list[T]
 
 
-Reject = Callable[[BadLine, bytes], None]
+Reject = Callable[[BadLineError, bytes], None]
 
 
 class Reader(Generic[T]):
     """Reads files of one kind of record; each bad line goes to reject and into the file's account."""
 
-    def __init__(self, record: type[T], reject: Reject, check: Callable[[T], str | None] | None = None) -> None:
+    def __init__(
+        self, record: type[T], reject: Reject, check: Callable[[T], str | None] | None = None
+    ) -> None:
         """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is."""
         self._decoder = msgspec.json.Decoder(record)
         self._reject = reject
@@ -81,23 +85,24 @@ class Reader(Generic[T]):
         is_torn = lines[-1] != b""
         if not is_torn:
             lines.pop()
-        good = Batch[T]([], [], [])
+        numbers: list[int] = []
+        good: Batch[T] = Batch(numbers, [], [])
         for number, line in enumerate(lines, first):
             line_is_torn = is_torn and is_last and number == first + len(lines) - 1
             try:
                 record = self._one(line, line_is_torn, name, number)
-            except BadLine as bad:
+            except BadLineError as bad:
                 account.rejected[bad.reason] += 1
                 self._reject(bad, line)
                 continue
-            good.numbers.append(number)  # type: ignore[union-attr]
+            numbers.append(number)
             good.lines.append(line.strip())
             good.records.append(record)
         return good
 
     def _one(self, line: bytes, is_torn: bool, name: str, number: int) -> T:
-        def bad(reason: str, detail: str) -> BadLine:
-            return BadLine(name, number, reason, detail)
+        def bad(reason: str, detail: str) -> BadLineError:
+            return BadLineError(name, number, reason, detail)
 
         if not line.strip():
             raise bad("empty", "the line is empty")

@@ -68,7 +68,9 @@ def check_resource(row: RawResource) -> str | None:
 class HostSeries:
     """resources.jsonl -> host_metrics.jsonl."""
 
-    def __init__(self, node: str, stage: str, out: LinesFile, timeline: Timeline, grids: dict[str, Grid]) -> None:
+    def __init__(
+        self, node: str, stage: str, out: LinesFile, timeline: Timeline, grids: dict[str, Grid]
+    ) -> None:
         self._node, self._stage, self._out = node, stage, out
         self._timeline, self._grids = timeline, grids
         self._seen: set[tuple[str, int]] = set()
@@ -112,32 +114,12 @@ class LinkSeries:
             if row.link == f"{self._node}.nic":
                 self._grid.add(self._timeline.place(row.ts_ms, row.mono_ms))
             kept.append(
-                LinkMetric(ts_ms=row.ts_ms, node=self._node, link=row.link, rx_Bps=row.rx_Bps, tx_Bps=row.tx_Bps)
+                LinkMetric(
+                    ts_ms=row.ts_ms, node=self._node, link=row.link, rx_Bps=row.rx_Bps, tx_Bps=row.tx_Bps
+                )
             )
         self._out.write(kept)
         return len(rows) - len(kept)
-
-
-class Steps:
-    """Steps of the wall clock between two ticks of the sampler, from its clock_step marks."""
-
-    def __init__(self, marks: Sequence[tuple[int, int, int]]) -> None:
-        """marks: (from_ms, to_ms, step_ms): the ticks before and after, and wall minus monotonic."""
-        self._at = {(before, after): step for before, after, step in marks}
-        self.goes_back = any(step < 0 for step in self._at.values())
-        self._last: int | None = None
-        self.total = 0
-
-    def pass_tick(self, ts_ms: int) -> None:
-        """The rows have come to the tick at ts_ms."""
-        if self._last is not None:
-            self.total += self._at.get((self._last, ts_ms), 0)
-        self._last = ts_ms
-
-    @property
-    def any(self) -> bool:
-        """Whether the clock was stepped at all."""
-        return bool(self._at)
 
 
 class _Last(Struct):
@@ -159,29 +141,30 @@ class ProcSeries:
         outs: tuple[LinesFile, LinesFile, LinesFile],
         timeline: Timeline,
         grid: Grid,
-        steps: Steps,
         on_reset: Callable[[int, str], None],
     ) -> None:
         """clk_tck: ticks a second. outs: metrics, cpu, rss. on_reset(ts_ms, detail): a counter went back."""
         self._node, self._clk_tck = node, clk_tck
         self._metrics, self._cpu, self._rss = outs
-        self._timeline, self._grid, self._steps, self._on_reset = timeline, grid, steps, on_reset
+        self._timeline, self._grid, self._on_reset = timeline, grid, on_reset
         self._last: dict[int, _Last] = {}
         self._tick_ms: int | None = None
 
     def take(self, rows: Sequence[RawProc]) -> int:
         """Write rows; returns how many were duplicates: same ts_ms, pid and starttime."""
         node = self._node
-        metrics, cpu, rss = [], [], []
+        metrics: list[ProcMetric] = []
+        cpu: list[ProcCpu] = []
+        rss: list[ProcRss] = []
         for row in rows:
             last = self._last.get(row.pid)
             is_same = last is not None and last.starttime == row.starttime
             if last is not None and is_same and last.ts_ms == row.ts_ms:
                 continue
             if row.ts_ms != self._tick_ms:
-                self._steps.pass_tick(row.ts_ms)
+                self._timeline.steps.pass_tick(row.ts_ms)
                 self._tick_ms = row.ts_ms
-                self._grid.add(row.ts_ms - self._steps.total)
+                self._grid.add(row.ts_ms - self._timeline.steps.total)
             metrics.append(
                 ProcMetric(
                     ts_ms=row.ts_ms,
@@ -196,7 +179,9 @@ class ProcSeries:
             rss.append(
                 ProcRss(ts_ms=row.ts_ms, node=node, pid=row.pid, rss_kb=row.rss_kb, starttime=row.starttime)
             )
-            now = _Last(row.starttime, row.ts_ms, row.ts_ms - self._steps.total, row.utime + row.stime)
+            now = _Last(
+                row.starttime, row.ts_ms, row.ts_ms - self._timeline.steps.total, row.utime + row.stime
+            )
             cpu.extend(self._used(row.pid, last if is_same else self._birth(row.starttime), now))
             self._last[row.pid] = now
         self._metrics.write(metrics)

@@ -5,11 +5,29 @@ less the steps that the sampler's marks tell.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tracekit.records import Gap
 
 DRIFT = 1.25  # two rows this many intervals apart, or less, have lost no sample between them
+
+
+class Steps:
+    """Steps of the wall clock between two ticks of the sampler, from its clock_step marks."""
+
+    def __init__(self, marks: Iterable[tuple[int, int, int]]) -> None:
+        """marks: (from_ms, to_ms, step_ms): the ticks before and after, and wall minus monotonic."""
+        self._at = {(before, after): step for before, after, step in marks}
+        self.goes_back = any(step < 0 for step in self._at.values())
+        self._last: int | None = None
+        self.total = 0
+
+    def pass_tick(self, ts_ms: int) -> None:
+        """The rows have come to the tick at ts_ms."""
+        if self._last is not None:
+            self.total += self._at.get((self._last, ts_ms), 0)
+        self._last = ts_ms
 
 
 @dataclass
@@ -18,6 +36,7 @@ class Timeline:
 
     started_ms: int
     started_mono_ms: int | None
+    steps: Steps
     _shifts: list[tuple[int, int]] = field(default_factory=list)  # (own time, wall minus own time)
 
     def place(self, ts_ms: int, mono_ms: int | None) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +53,7 @@ class LinesFile:
     def _follows(self, keys: Sequence[int]) -> bool:
         if self._last is not None and keys[0] < self._last:
             return False
-        return all(before <= after for before, after in zip(keys, keys[1:], strict=False))
+        return all(before <= after for before, after in pairwise(keys))
 
     def close(self) -> ManifestFile:
         """Finish the file, sorted by time; the line order of equal times stays."""

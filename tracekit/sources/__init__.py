@@ -22,4 +22,4 @@ class Reader(Protocol):
 def reader_for(collector: str) -> Reader | None:
     """The reader of a collector's text, by the collector's name; None where it prints JSON lines."""
     name = f"{__name__}.{collector}"
-    return import_module(name) if find_spec(name) else None  # type: ignore[return-value]
+    return import_module(name) if find_spec(name) else None

@@ -1,0 +1,92 @@
+"""Finding the target's processes: a look at /proc once a second, or once at the start.
+
+A process that does not match is looked at again while it is young, for fork comes before exec.
+"""
+
+from collections.abc import Callable, Container, Iterator
+from typing import NamedTuple
+
+from tracekit import units
+from tracekit.collect import procfs
+from tracekit.collect.process import Process, open_process
+from tracekit.collect.target import Target
+
+YOUNG_MS = 3000
+
+
+class Found(NamedTuple):
+    """A process that has come into sight."""
+
+    process: Process
+    ppid: int
+    comm: str
+    cmdline: str
+    container: str | None
+
+
+class Finder:
+    """Looks for the target's processes; refresh: also after the first look that found any."""
+
+    def __init__(
+        self, target: Target, refresh: bool, clk_tck: int, say: Callable[[str], None], root: str = procfs.PROC
+    ) -> None:
+        """clk_tck: ticks a second. say: one message for people, at most once each."""
+        self._target = target
+        self._refresh = refresh
+        self._clk_tck = clk_tck
+        self._say = say
+        self._root = root
+        self._refused: dict[int, int] = {}  # pid: ms of boot time until which it is looked at again
+        self._is_settled = False
+        self.unreadable = 0
+
+    def start_over(self) -> None:
+        """All processes are gone: a container that comes back is found also without refresh."""
+        if self._target.container:
+            self._is_settled = False
+
+    def look(self, known: Container[int], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
+        """The target's processes that are not known yet."""
+        if self._target.is_nothing or (self._is_settled and not self._refresh and not self._refused):
+            return
+        if not is_any_known and not self._target.find_container():
+            self._say(f"container {self._target.container} is not there; looking for it each second")
+            return
+        present = procfs.list_pids(self._root)
+        only_refused = self._is_settled and not self._refresh
+        self._refused = {pid: until for pid, until in self._refused.items() if pid in present}
+        for pid in sorted(self._refused if only_refused else present):
+            if pid not in known and mono_ms <= self._refused.get(pid, mono_ms):
+                found = self._consider(pid, mono_ms)
+                if found:
+                    is_any_known = True
+                    yield found
+        if not self._refresh:
+            self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
+        self._is_settled = is_any_known or not self._target.container
+
+    def _consider(self, pid: int, mono_ms: int) -> Found | None:
+        try:
+            stat = procfs.read_stat(pid, self._root)
+            cmdline = procfs.read_cmdline(pid, self._root)
+            starttime, ppid = int(stat.fields[procfs.STARTTIME]), int(stat.fields[procfs.PPID])
+            if not self._target.takes(pid, stat.comm, cmdline):
+                born_ms = units.ticks_to_ms(starttime, self._clk_tck)
+                self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS)
+                return None
+            if self._target.is_ours(pid, ppid):
+                self._refused[pid] = 0
+                self._say("the collector's own processes match PROC_MATCH too; they are left out")
+                return None
+            process = open_process(pid, starttime, self._root)
+        except (FileNotFoundError, ProcessLookupError):
+            return None  # it ended between the listing and here
+        except PermissionError:
+            self.unreadable += 1
+            self._refused[pid] = 0
+            self._say("some processes may not be read by this user; `ticks` marks count them")
+            return None
+        self._refused.pop(pid, None)
+        if process.descriptors is None:
+            self._say("no more open files: further processes are opened anew at each tick")
+        return Found(process, ppid, stat.comm, cmdline, self._target.container_id)

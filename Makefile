@@ -43,6 +43,7 @@ test: check
 .PHONY: setup
 setup: check
 	@tools/setup.sh
+	@tools/setup.sh --check
 
 ## Say what is missing and the command that would install it; change nothing
 .PHONY: doctor

@@ -109,7 +109,6 @@ main() {
   for extra in base "$@"; do
     install_locked "$extra"
   done
-  command -v vegeta >/dev/null || warn 'vegeta is not there: only load targets need it'
 }
 
 main "$@"

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = cli.load_settings(DIR=parser.parse_args(argv).dir)
     folder = Path(settings["DIR"]) if settings["DIR"] else existing_run(settings).dir / "cctf"
     if next(find_problems(folder), None):
-        raise TracekitError(f"{folder}: not valid; `make validate DIR=...` says why")
-    for line in summarise(folder):
+        raise TracekitError(f"{cli.shown(folder)}: not valid; `make validate DIR=...` says why")
+    for line in summarise(folder, cli.shown(folder)):
         cli.out(line)
     return cli.DONE
 

@@ -30,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.warn(problem)
     more = sum(1 for _ in problems)
     if shown:
-        cli.warn(f"{folder}: not valid" + (f"; {more} more problems" if more else ""))
+        cli.warn(f"{cli.shown(folder)}: not valid" + (f"; {more} more problems" if more else ""))
         return cli.FAILED
     manifest = read_manifest(folder)
     records = sum(file.records for file in manifest.files if file.name.endswith(".jsonl"))
-    cli.out(f"{folder}: valid, {len(manifest.files)} files, {records} records")
+    cli.out(f"{cli.shown(folder)}: valid, {len(manifest.files)} files, {records} records")
     return cli.DONE
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tracekit import ROOT, settings
 from tracekit.errors import DONE, FAILED, REJECTED, USAGE, TracekitError
 
-__all__ = ["DONE", "FAILED", "REJECTED", "USAGE", "load_settings", "out", "parser", "run", "warn"]
+__all__ = ["DONE", "FAILED", "REJECTED", "USAGE", "load_settings", "out", "parser", "run", "shown", "warn"]
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with rejected input"
 
@@ -30,6 +30,11 @@ def out(text: str = "") -> None:
 def warn(text: str) -> None:
     """One line for people, on stderr, with the command's name in front."""
     print(f"{prog()}: {text}", file=sys.stderr, flush=True)
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: from the checkout where it is inside, else as it is."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:

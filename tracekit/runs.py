@@ -13,6 +13,7 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tracekit import ROOT
 from tracekit.errors import TracekitError, UsageError
@@ -55,6 +56,13 @@ class Run:
         if pid == 0:
             raise TracekitError(f"run {self.run_id} is live in another pid namespace; stop it from there")
         return int(pid)
+
+    def told(self) -> dict[str, Any]:
+        """What the recorder last wrote of itself; {} where that is missing or damaged."""
+        try:
+            return read_document(self.state / "run.json")
+        except (TracekitError, OSError):
+            return {}
 
     def hold(self) -> int:
         """Take the lock for this process's life; returns the descriptor, which must stay open.

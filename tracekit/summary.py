@@ -36,8 +36,8 @@ class Process:
     peak_rss_kb: int = 0
 
 
-def summarise(folder: Path) -> Iterator[str]:
-    """The lines to show for a cctf directory that validate accepts."""
+def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
+    """The lines to show for a cctf directory that validate accepts; shown_as: its name in them."""
     manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
     quality = msgspec.json.decode((folder / "quality.json").read_bytes(), type=Quality)
     yield from _head(folder, manifest)
@@ -50,7 +50,7 @@ def summarise(folder: Path) -> Iterator[str]:
     yield ""
     yield from _account(quality)
     size = sum(file.bytes for file in manifest.files)
-    yield f"Files      {folder}  ({len(manifest.files)} files, {_bytes(size)})"
+    yield f"Files      {shown_as or folder}  ({len(manifest.files)} files, {_bytes(size)})"
 
 
 def _read(folder: Path, name: str) -> Iterator[Any]:

@@ -10,7 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
-from tracekit.collect import control
+from tracekit.collect.start import start
+from tracekit.collect.status import status
+from tracekit.collect.stop import stop
 from tracekit.runs import Run, chosen_run, existing_run
 from tracekit.settings import Settings
 
@@ -27,7 +29,7 @@ def _new_run() -> Run:
 
 def _start(settings: Settings) -> None:
     run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else _new_run()
-    node_meta = control.start(run, settings, os.environ)
+    node_meta = start(run, settings, os.environ)
     cli.out(
         f"started RUN_ID={run.run_id} "
         f"node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}"
@@ -39,14 +41,14 @@ def _start(settings: Settings) -> None:
 
 def _stop(settings: Settings) -> None:
     run = chosen_run(settings)
-    notes = control.stop(run)
+    notes = stop(run)
     cli.out(f"stopped RUN_ID={run.run_id}")
     for note in notes:
         cli.warn(note)
 
 
 def _status(settings: Settings) -> None:
-    for line in control.status(existing_run(settings)):
+    for line in status(existing_run(settings)):
         cli.out(line)
 
 

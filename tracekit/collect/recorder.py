@@ -10,6 +10,7 @@ import resource
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -257,7 +258,8 @@ class Recorder:
             "killed": self._killed,
             "failing": self._failing,
         }
-        jsonl.write_document(self._run.state / "run.json", state)
+        with suppress(OSError):  # a full /var/tmp must not end the run
+            jsonl.write_document(self._run.state / "run.json", state)
 
 
 def _span(since: Stamp, until: Stamp) -> dict[str, int]:

@@ -1,21 +1,18 @@
 """Building cctf/: every raw file to its place, beside the final name, and renamed when it is whole."""
 
-import ctypes
-import fcntl
-import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from tracekit import __version__, jsonl
 from tracekit.errors import BadLineError, TracekitError
+from tracekit.parse.documents import Documents, link_of, node_of, read_documents
 from tracekit.parse.passing import Passing
+from tracekit.parse.place import building
 from tracekit.parse.quality import collector_quality, cover_proc_ticks, quality
 from tracekit.parse.reading import Account, Batch, Reader
 from tracekit.parse.series import (
@@ -31,21 +28,13 @@ from tracekit.parse.timeline import Grid, Steps, Timeline
 from tracekit.parse.writing import LinesFile, write_json
 from tracekit.records import (
     CCTF_VERSION,
-    Link,
-    LinkMeta,
     Manifest,
     ManifestFile,
     Mark,
-    ModuleInventory,
-    Node,
-    NodeMeta,
     QualityMark,
     Rejected,
-    RunMeta,
 )
 
-T = TypeVar("T")
-_COLLECTED = ("resources.jsonl", "links.jsonl", "proc_metrics.jsonl", "proc_inventory.jsonl")
 _TEXT_LIMIT = 65_536
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
 _TIME = re.compile(rb'"ts_ms": *(\d{1,18})')
@@ -76,53 +65,8 @@ def build(run_dir: Path) -> Result:
 
     Raises TracekitError where it cannot be made; an older cctf is then untouched."""
     documents = read_documents(run_dir)
-    with _building(run_dir) as folder:
+    with building(run_dir) as folder:
         return _Build(run_dir, folder, documents).run()
-
-
-# --- the documents
-
-
-class Documents(NamedTuple):
-    """The .json files of a run; node is None where only an app or an adapter wrote here."""
-
-    run: RunMeta
-    node: NodeMeta | None
-    link: LinkMeta
-    run_raw: dict[str, Any]
-    modules_raw: dict[str, Any]
-
-
-def read_documents(run_dir: Path) -> Documents:
-    """Read and check them. Raises TracekitError where one is broken, missing, or of another run."""
-    run_raw = jsonl.read_document(run_dir / "run_meta.json")
-    node_raw = jsonl.read_document(run_dir / "node_meta.json")
-    if not node_raw and any((run_dir / name).exists() for name in _COLLECTED):
-        raise TracekitError(
-            f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it"
-        )
-    for name, raw in (("run_meta.json", run_raw), ("node_meta.json", node_raw)):
-        if raw and raw.get("run_id") != run_dir.name:
-            raise TracekitError(
-                f"{run_dir}/{name}: run_id is {raw.get('run_id')!r}, the directory is {run_dir.name!r}; "
-                "is this the right run?"
-            )
-    modules_raw = jsonl.read_document(run_dir / "module_inventory.json")
-    _convert(run_dir / "module_inventory.json", modules_raw, ModuleInventory)
-    return Documents(
-        run=_convert(run_dir / "run_meta.json", {"run_id": run_dir.name, **run_raw}, RunMeta),
-        node=_convert(run_dir / "node_meta.json", node_raw, NodeMeta) if node_raw else None,
-        link=_convert(run_dir / "link_meta.json", jsonl.read_document(run_dir / "link_meta.json"), LinkMeta),
-        run_raw=run_raw,
-        modules_raw=modules_raw,
-    )
-
-
-def _convert(path: Path, raw: dict[str, Any], record: type[T]) -> T:
-    try:
-        return msgspec.convert(raw, record)
-    except msgspec.ValidationError as error:
-        raise TracekitError(f"{path}: {error}; restore it or mend it") from error
 
 
 # --- one build
@@ -291,8 +235,8 @@ class _Build:
         if documents.modules_raw:
             self._write("module_inventory.json", self._with_node(documents.modules_raw))
         if documents.node:
-            self._write("nodes.json", [_node(documents.node, documents.run)])
-            self._write("links.json", [_link(documents.node, documents.link)])
+            self._write("nodes.json", [node_of(documents.node, documents.run)])
+            self._write("links.json", [link_of(documents.node, documents.link)])
         self._write("quality.json", self._quality())
 
     def _write(self, name: str, value: object) -> None:
@@ -355,77 +299,3 @@ def _is_in_time_order(path: Path) -> bool:
                 return False
             last = times[-1] if times else last
     return True
-
-
-def _node(node: NodeMeta, run: RunMeta) -> Node:
-    return Node(
-        node_id=node.node,
-        stage=node.stage,
-        cpu_cores=node.cpu_cores,
-        mem_mb=node.mem_mb,
-        cpu_model=node.cpu_model,
-        cpu_freq_mhz=node.cpu_freq_mhz,
-        machine_id_hash=node.machine_id_hash,
-        boot_id=node.boot_id,
-        kernel=node.kernel,
-        clk_tck=node.clk_tck,
-        started_ms=run.started_ms,
-        stopped_ms=run.stopped_ms,
-        clock=node.clock,
-    )
-
-
-def _link(node: NodeMeta, link: LinkMeta) -> Link:
-    return Link(
-        link=f"{node.node}.nic",
-        u=node.node,
-        v=link.peer or f"{node.node}.net",
-        iface=link.iface or node.iface,
-        BW_bps=link.BW_bps,
-        PR_s=link.PR_s,
-    )
-
-
-# --- beside the final name, then renamed
-
-
-@contextmanager
-def _building(run_dir: Path) -> Iterator[Path]:
-    """A folder that becomes run_dir/cctf when the block ends well, and goes away when it does not."""
-    _sweep(run_dir)
-    folder = run_dir / f".cctf.{os.getpid()}.tmp"
-    folder.mkdir(mode=0o750)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells another parse that this folder is in use
-        yield folder
-        _take_place(folder, run_dir / "cctf")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the older cctf after a swap, or an unfinished one
-        os.close(descriptor)
-
-
-def _sweep(run_dir: Path) -> None:
-    """Remove what a killed parse left."""
-    for folder in run_dir.glob(".cctf.*.tmp"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # a parse that runs just now
-        else:
-            shutil.rmtree(folder)
-        finally:
-            os.close(descriptor)
-
-
-def _take_place(folder: Path, final: Path) -> None:
-    """Put folder at final in one step: there is always a whole cctf, the older or the new."""
-    if not final.exists():
-        folder.rename(final)
-        return
-    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE; source: renameat2(2)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(at_cwd, os.fsencode(folder), at_cwd, os.fsencode(final), exchange) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(final))

@@ -1,0 +1,218 @@
+"""Starting a run: write its documents, start its recorder in a session of its own, wait for first rows."""
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracekit import ROOT, __version__, jsonl
+from tracekit.collect import catalog, clock, identity, procfs
+from tracekit.collect.catalog import Collector
+from tracekit.collect.inventory import write_module_inventory
+from tracekit.collect.rows import mark_row
+from tracekit.collect.stop import STOP_S, stop
+from tracekit.errors import TracekitError
+from tracekit.records import RunMeta
+from tracekit.runs import Run, make_state
+from tracekit.settings import Settings
+
+_OWN_NEEDS = (("ip", "iproute2"), ("ping", "iputils-ping"))
+START_S = 15.0  # a tool's first row comes after 1 to 2 s; a loaded machine is slower
+
+
+def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Start collecting, or collect again into the same run; returns node_meta.json's content.
+
+    Raises TracekitError, with nothing left running and nothing half-made, where that cannot be done."""
+    chosen = catalog.chosen(settings)
+    _refuse_missing(chosen)
+    before = jsonl.read_document(run.dir / "node_meta.json")
+    settings = _with_node(settings, before)
+    nic = identity.find_nic(settings)
+    was_live = _stop_live(run)
+    with _undone_by_failure(run.dir):
+        node_meta = _write_documents(run, settings, nic)
+        if before:
+            _mark_restart(run, "live" if was_live else "finished")
+        ready = _start_recorder(run, settings, nic, environ)
+    meta = jsonl.read_document(run.dir / "run_meta.json")
+    if meta.get("started_ms") is None:
+        # The first whole second by which every collector had given a row: from here on each owes one.
+        whole_ms = ready["ready_ms"] // 1000 * 1000
+        mono_ms = ready["ready_mono_ms"] - (ready["ready_ms"] - whole_ms)
+        jsonl.update_document(run.dir / "run_meta.json", started_ms=whole_ms, started_mono_ms=mono_ms)
+    return node_meta
+
+
+def _refuse_missing(chosen: Sequence[Collector]) -> None:
+    missing = [need for collector in chosen for need in collector.missing()]
+    missing += [f"{name} (package {package})" for name, package in _OWN_NEEDS if shutil.which(name) is None]
+    if missing:
+        raise TracekitError(f"not found: {', '.join(missing)}; `make setup` installs what is missing")
+
+
+def _stop_live(run: Run) -> bool:
+    """Stop the run's collectors if they are at work; whether they were."""
+    if run.holder() is None:
+        return False
+    try:
+        stop(run)
+    except TracekitError:
+        if run.holder() is not None:
+            raise
+        # What it complains of is in the marks already, and the run goes on now.
+    return True
+
+
+@contextmanager
+def _undone_by_failure(folder: Path) -> Iterator[None]:
+    """A start that fails leaves the documents as they were, or no directory where there was none."""
+    is_new = not folder.exists()
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    kept = {path: path.read_bytes() for path in folder.glob("*.json")}
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder)
+        for path, content in kept.items():
+            path.write_bytes(content)
+        raise
+
+
+def _with_node(settings: Settings, before: Mapping[str, Any]) -> Settings:
+    """NODE_ID: as given, else as this run already has it, else the host's name."""
+    known = before.get("node")
+    node = settings["NODE_ID"] or known or identity.default_node_id()
+    if known is not None and node != known:
+        raise TracekitError(
+            f"this run was recorded as NODE_ID={known}, not {node}: choose another RUN_ID, or NODE_ID={known}"
+        )
+    return Settings({**settings.values, "NODE_ID": node}, settings.given)
+
+
+def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
+    quality = clock.read_quality()
+    node_meta = {
+        "run_id": run.run_id,
+        "node": settings["NODE_ID"],
+        "stage": settings["STAGE"],
+        **identity.node_facts(),
+        "iface": nic,
+        "clock": {**quality, "start": quality, "stop": None},
+    }
+    run_meta = {
+        **dict.fromkeys(field.name for field in msgspec.structs.fields(RunMeta)),
+        **jsonl.read_document(run.dir / "run_meta.json"),  # the load generator's part, or an earlier start's
+        "run_id": run.run_id,
+        "stopped_ms": None,
+        "stopped_mono_ms": None,
+        "interval_ms": int(settings["PROC_INTERVAL_MS"]),
+        "git_sha": _git_sha(),
+        "tracekit_version": __version__,
+    }
+    jsonl.write_document(run.dir / "node_meta.json", node_meta)
+    jsonl.write_document(run.dir / "link_meta.json", identity.link_facts(nic, settings))
+    jsonl.write_document(run.dir / "run_meta.json", run_meta)
+    write_module_inventory(run.dir)
+    return node_meta
+
+
+def _git_sha() -> str | None:
+    if not (ROOT / ".git").exists():  # a copy inside another repository has none of its own
+        return None
+    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _mark_restart(run: Run, state: str) -> None:
+    stamp = clock.now()
+    detail = f"collecting again into a {state} run"
+    row = mark_row(stamp, "run", "restart", to_ms=stamp.ts_ms, reason="start-collect", detail=detail)
+    with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
+        marks.write(row)
+
+
+def _start_recorder(run: Run, settings: Settings, nic: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    state = make_state(run)
+    hears, tells = os.pipe()
+    with (state / "recorder.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(ROOT / "tools" / "lib" / "record.py"), str(tells)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={
+                **environ,
+                **settings.values,
+                "RUN_ID": run.run_id,
+                "IFACE": nic,
+                **_collecting_environment(),
+            },
+            start_new_session=True,
+            pass_fds=[tells],
+        )
+    os.close(tells)
+    try:
+        message = _hear(hears)
+    except BaseException:
+        _end_recorder_process(process)
+        raise
+    if "error" in message:
+        _end_recorder_process(process)
+        raise TracekitError(f"{message['error']}{_last_words(state / 'recorder.log')}")
+    return message
+
+
+def _collecting_environment() -> dict[str, str]:
+    return {"LC_ALL": "C", "TZ": "UTC", "TRACEKIT_STARTERS": " ".join(map(str, _starters()))}
+
+
+def _starters() -> list[int]:
+    """This process and its parents up to the make that called it: what PROC_MATCH must not catch."""
+    chain, found, pid = [os.getpid()], 1, os.getppid()
+    while pid > 1:
+        try:
+            stat = procfs.read_stat(pid)
+        except OSError:
+            break
+        chain.append(pid)
+        if stat.comm == "make":
+            found = len(chain)
+        pid = int(stat.fields[procfs.PPID])
+    return chain[:found]
+
+
+def _hear(pipe: int) -> dict[str, Any]:
+    with os.fdopen(pipe, "rb") as stream:
+        readable, _, _ = select.select([stream], [], [], START_S)
+        if not readable:
+            return {"error": f"not every collector gave a row within {START_S:.0f} s"}
+        line = stream.readline()
+    return dict(msgspec.json.decode(line)) if line else {"error": "the recorder ended at once"}
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def _end_recorder_process(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,100 @@
+"""Stopping a run: ask the kernel who holds its lock, end that process, see that nothing lives on."""
+
+import os
+import select
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tracekit import jsonl
+from tracekit.collect import clock, procfs
+from tracekit.errors import TracekitError
+from tracekit.runs import Run
+
+STOP_S = 15.0
+
+
+def stop(run: Run) -> list[str]:
+    """End the run's recorder and with it every collector; returns what the user should be told.
+
+    Raises TracekitError where there is no such run, or something of it lives on or was lost."""
+    if not run.dir.is_dir() and run.holder() is None:
+        raise TracekitError(f"no such run: logs/{run.run_id} does not exist")
+    stamp = clock.now()
+    was_live = _end_recorder(run)
+    state = run.told()
+    strays = _end_strays(state)
+    meta_path = run.dir / "run_meta.json"
+    is_open = (
+        run.dir.is_dir() and meta_path.exists() and jsonl.read_document(meta_path).get("stopped_ms") is None
+    )
+    if is_open:
+        jsonl.update_document(meta_path, stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
+        _note_clock(run.dir / "node_meta.json")
+    troubles = _troubles(state, was_live, is_open, strays)
+    if troubles:
+        raise TracekitError(f"run {run.run_id} is stopped, but {'; '.join(troubles)}")
+    if not was_live:
+        return ["was already stopped"]
+    return [f"{name} did not end at SIGTERM and was killed" for name in state.get("killed", [])]
+
+
+def _troubles(state: Mapping[str, Any], was_live: bool, is_open: bool, strays: list[str]) -> list[str]:
+    troubles = [f"{name} had outlived its recorder and was killed" for name in strays]
+    if state.get("error") and is_open:
+        troubles.append(str(state["error"]))
+    elif is_open and not was_live:
+        troubles.append("its recorder had died before; the rest of the run is a gap")
+    if was_live:
+        collectors = state.get("collectors", {})
+        troubles += [
+            f"{name} could not be kept running ({one['down']})"
+            for name, one in collectors.items()
+            if one["down"]
+        ]
+        troubles += [f"{file} could not be written ({why})" for file, why in state.get("failing", {}).items()]
+    return troubles
+
+
+def _end_recorder(run: Run) -> bool:
+    """TERM, and KILL where that does not help. Whether there was a recorder to end."""
+    pid = run.holder()
+    if pid is None:
+        return False
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if run.holder() != pid:  # it ended, and the pid may be a stranger's by now
+            return False
+        for signum, seconds in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, 5.0)):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signum)
+            if select.select([pidfd], [], [], seconds)[0]:
+                return True
+    finally:
+        os.close(pidfd)
+    raise TracekitError(f"the recorder (pid {pid}) of run {run.run_id} does not end, not even by SIGKILL")
+
+
+def _end_strays(state: Mapping[str, Any]) -> list[str]:
+    """Kill the collectors that outlived a killed recorder: same pid, same start time, its own session."""
+    killed = []
+    for name, one in state.get("collectors", {}).items():
+        pid = one.get("pid")
+        if isinstance(pid, int) and pid > 1 and procfs.starttime(pid) == one.get("starttime"):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+                killed.append(str(name))
+    return killed
+
+
+def _note_clock(path: Path) -> None:
+    node_meta = jsonl.read_document(path)
+    if node_meta:
+        quality = clock.read_quality()
+        node_meta["clock"] = {**quality, "start": node_meta.get("clock", {}).get("start"), "stop": quality}
+        jsonl.write_document(path, node_meta)

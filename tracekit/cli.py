@@ -61,11 +61,11 @@ def run(main: Callable[[Sequence[str] | None], int]) -> int:
     try:
         return main(None)
     except TracekitError as error:
-        warn(str(error))
+        warn(f"{error} (exit {error.exit_code})")
         return error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        warn(f"{where}{error.strerror or error}")
+        warn(f"{where}{error.strerror or error} (exit {FAILED})")
         return FAILED
     except KeyboardInterrupt:
         warn("interrupted")

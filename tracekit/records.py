@@ -253,6 +253,7 @@ class RunMeta(Record, frozen=True):
     tracekit_version: str | None = None
     started_mono_ms: MonoMs | None = None
     stopped_mono_ms: MonoMs | None = None
+    node: Name | UnsetType = UNSET
 
 
 class NodeMeta(Record, frozen=True):
@@ -327,6 +328,7 @@ class ModuleInventory(Record, frozen=True):
 
     app_id: str | None = None
     modules: list[Module] = []
+    node: Name | UnsetType = UNSET
 
 
 class ManifestFile(Record, frozen=True):

@@ -56,8 +56,9 @@ def list_pids(root: str = PROC) -> set[int]:
 
 
 def starttime(pid: int, root: str = PROC) -> int | None:
-    """Field 22 of stat, which with the pid names a process; None where it is gone."""
+    """Field 22 of stat, which with the pid names a process; None where it is gone or a zombie."""
     try:
-        return int(read_stat(pid, root).fields[STARTTIME])
+        fields = read_stat(pid, root).fields
     except (OSError, ValueError):
         return None
+    return None if fields[STATE] in (b"Z", b"X") else int(fields[STARTTIME])

@@ -37,11 +37,12 @@ def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> dict[str,
     settings = _with_node(settings, before)
     nic = identity.find_nic(settings)
     was_live = _stop_live(run)
+    stopped_ms = jsonl.read_document(run.dir / "run_meta.json").get("stopped_ms")
     with _undone_by_failure(run.dir):
         node_meta = _write_documents(run, settings, nic)
-        if before:
-            _mark_restart(run, "live" if was_live else "finished")
         ready = _start_recorder(run, settings, nic, environ)
+    if before:
+        _mark_restart(run, stopped_ms, ready["ready_ms"], "live" if was_live else "finished")
     meta = jsonl.read_document(run.dir / "run_meta.json")
     if meta.get("started_ms") is None:
         # The first whole second by which every collector had given a row: from here on each owes one.
@@ -109,7 +110,7 @@ def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
         "clock": {**quality, "start": quality, "stop": None},
     }
     run_meta = {
-        **dict.fromkeys(field.name for field in msgspec.structs.fields(RunMeta)),
+        **dict.fromkeys(one.name for one in msgspec.structs.fields(RunMeta) if one.name != "node"),
         **jsonl.read_document(run.dir / "run_meta.json"),  # the load generator's part, or an earlier start's
         "run_id": run.run_id,
         "stopped_ms": None,
@@ -136,10 +137,10 @@ def _git_sha() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _mark_restart(run: Run, state: str) -> None:
-    stamp = clock.now()
+def _mark_restart(run: Run, stopped_ms: int | None, ready_ms: int, state: str) -> None:
+    span = {"from_ms": stopped_ms, "to_ms": ready_ms}
     detail = f"collecting again into a {state} run"
-    row = mark_row(stamp, "run", "restart", to_ms=stamp.ts_ms, reason="start-collect", detail=detail)
+    row = mark_row(clock.now(), "run", "restart", **span, reason="start-collect", detail=detail)
     with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
         marks.write(row)
 

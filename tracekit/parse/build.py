@@ -181,7 +181,12 @@ class _Build:
         """Rows outside of the run's time are kept, with one mark a file."""
         started, stopped = self._documents.run.started_ms, self._documents.run.stopped_ms
         detail = f"{name}: records outside of the run's time"
-        if started is None or stopped is None or any(mark.detail == detail for mark in self._added):
+        if (
+            not times
+            or started is None
+            or stopped is None
+            or any(mark.detail == detail for mark in self._added)
+        ):
             return
         if min(times) < started - _FAR_MS or max(times) > stopped + _FAR_MS:
             self._added.append(QualityMark(ts_ms=min(times), kind="outside_run", detail=detail))
@@ -200,6 +205,7 @@ class _Build:
         for path in paths:
             self._account(path.name)
         lines, keys = Passing(name, self._node, self._stage, self._reject).read(paths, self._accounts)
+        self._tell_far(name, [key for key in keys if key is not None])
         out = LinesFile(self._folder, name)
         out.write_lines(lines, keys)
         self._files.append(out.close())

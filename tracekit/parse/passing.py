@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from tracekit.errors import BadLineError
 from tracekit.parse.reading import Account, Reader, Reject
 from tracekit.records import FILES, Record
 
@@ -41,7 +42,7 @@ def _member_spans(line: bytes) -> Iterator[tuple[bytes, int, int]]:
 def with_first(line: bytes, first: str, added: list[tuple[str, str | None]]) -> bytes:
     """The object with member `first` in front (null where it has none), then the added members.
 
-    line: one JSON object. Every other byte stays. Keys written with escapes count as other keys."""
+    line: one JSON object. Every other byte stays."""
     name = f'"{first}"'.encode()
     extra = b"".join(
         b",%b:%b" % (msgspec.json.encode(key), msgspec.json.encode(value)) for key, value in added
@@ -69,10 +70,10 @@ class Passing:
         names = {one.name for one in msgspec.structs.fields(file.record)}
         self._key = file.sort_key
         self._node_key = "node_id" if "node_id" in names else "node"
-        self._defaults = {self._node_key: node}
-        if "stage" in names and self._node_key == "node":
+        self._reject = reject
+        self._defaults = {self._node_key: node} if node else {}
+        if "stage" in names and stage:
             self._defaults["stage"] = stage
-        self._needs = {"ts_ms", "ts"} & {self._key}
         self._required = [
             one.name
             for one in msgspec.structs.fields(file.record)
@@ -88,6 +89,8 @@ class Passing:
                 return f"type: Object missing required field `{name}`"
         if self._key == "ts_enqueue" and not _stamps(record):
             return "no_stamp: neither ts_enqueue nor ts_end is known"
+        if not self._defaults and getattr(record, self._node_key) is UNSET:
+            return "no_node: the line names no node, and there is no node_meta.json that does"
         return None
 
     def read(self, paths: list[Path], accounts: dict[str, Account]) -> tuple[list[bytes], list[int | None]]:
@@ -101,9 +104,13 @@ class Passing:
                 for number, line, record in zip(batch.numbers, batch.lines, batch.records, strict=True):
                     key = _value(record, self._key)
                     end = _value(record, "ts_end")
-                    node = _value(record, self._node_key) or self._defaults[self._node_key]
+                    node = _value(record, self._node_key) or self._defaults.get(self._node_key)
                     rank = (key is None, key or 0, end or 0 if key is None else 0, node, order, number)
-                    entries.append((rank, self._line(line, record), _identity(record), path.name))
+                    try:
+                        entries.append((rank, self._line(line, record), _identity(record), path.name))
+                    except ValueError as error:
+                        account.rejected["key"] += 1
+                        self._reject(BadLineError(path.name, number, "key", str(error)), line)
         entries.sort(key=lambda entry: entry[0])
         return self._unique(entries, accounts)
 
@@ -111,6 +118,8 @@ class Passing:
         added: list[tuple[str, str | None]] = [
             (name, value) for name, value in self._defaults.items() if getattr(record, name) is UNSET
         ]
+        if line.count(f'"{self._key}"'.encode()) != (getattr(record, self._key) is not UNSET):
+            _refuse_ambiguous(line, self._key, getattr(record, self._key) is not UNSET)
         return with_first(line, self._key, added)
 
     def _unique(
@@ -131,6 +140,16 @@ class Passing:
             lines.append(line)
             keys.append(None if rank[0] else rank[1])
         return lines, keys
+
+
+def _refuse_ambiguous(line: bytes, key: str, is_there: bool) -> None:
+    """Raises ValueError where the sort key stands twice in the object, or is spelled with escapes."""
+    name = f'"{key}"'.encode()
+    count = sum(found == name for found, _, _ in _member_spans(line))
+    if count > 1:
+        raise ValueError(f"the key {key} is there {count} times")
+    if count < is_there:
+        raise ValueError(f"the key {key} is written with escapes")
 
 
 def _value(record: Any, name: str) -> Any:

@@ -74,7 +74,9 @@ class Reader(Generic[T]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         count = len(records)
-        if block[-1:] != b"\n" or block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
+        if block[:1] != b"{" or block[-2:] != b"}\n":  # white space around a line, or a torn one
+            return None
+        if block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
             return None
         if self._check and any(self._check(record) for record in records):
             return None
@@ -104,26 +106,31 @@ class Reader(Generic[T]):
         def bad(reason: str, detail: str) -> BadLineError:
             return BadLineError(name, number, reason, detail)
 
-        if not line.strip():
-            raise bad("empty", "the line is empty")
         try:
             line.decode()
             record: T = self._decoder.decode(line)
-        except UnicodeDecodeError as error:
-            raise bad("utf8", f"byte {error.start + 1} is not UTF-8") from error
         except msgspec.ValidationError as error:
             raise bad("type", str(error)) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if is_torn:
                 raise bad("torn", "the last line is cut off") from error
-            if b"\0" in line:
-                raise bad("nul", "the line holds NUL bytes") from error
-            raise bad("json", str(error)) from error
+            raise bad(*_why_undecodable(line, error)) from error
         complaint = self._check(record) if self._check else None
         if complaint:
             reason, _, detail = complaint.partition(": ")
             raise bad(reason, detail)
         return record
+
+
+def _why_undecodable(line: bytes, error: Exception) -> tuple[str, str]:
+    """(reason, detail) of a line that is no JSON."""
+    if not line.strip():
+        return "empty", "the line is empty"
+    if isinstance(error, UnicodeDecodeError):
+        return "utf8", f"byte {error.start + 1} is not UTF-8"
+    if b"\0" in line:
+        return "nul", "the line holds NUL bytes"
+    return "json", str(error)
 
 
 def _blocks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:

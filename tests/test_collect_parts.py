@@ -1,0 +1,223 @@
+"""The small parts of collecting: rows, the appender, the catalog, the lock, the clocks."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from tracekit.collect import catalog, clock
+from tracekit.collect.appender import Appender
+from tracekit.collect.clock import Stamp
+from tracekit.collect.rows import LinkRows, plain_row
+from tracekit.errors import TracekitError
+from tracekit.runs import Run, make_state, state_home
+from tracekit.sources.ifstat import NicSample
+from tracekit.sources.mpstat import CpuSample
+
+
+class Nic:
+    """A made /sys/class/net with one NIC."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "eth0" / "statistics"
+        self._folder.mkdir(parents=True)
+        self.rows = LinkRows("n1.nic", "eth0", str(root))
+
+    def row(self, stamp: Stamp, sample: NicSample, rx: int, tx: int) -> dict[str, object] | None:
+        (self._folder / "rx_bytes").write_text(f"{rx}\n")
+        (self._folder / "tx_bytes").write_text(f"{tx}\n")
+        line = self.rows(sample, stamp)
+        return json.loads(line) if line else None
+
+
+def test_a_row_has_the_time_first_and_the_monotonic_clock_last() -> None:
+    line = plain_row(CpuSample(12.5), Stamp(1_700_000_000_123, 456))
+    assert line == b'{"ts_ms":1700000000123,"cpu_util":12.5,"mono_ms":456}\n'
+
+
+def test_ifstat_is_believed_while_the_clock_is_steady(tmp_path: Path) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(1000, 1000), NicSample(10, 20), 0, 0)
+    row = nic.row(Stamp(2000, 2000), NicSample(30, 40), 5000, 6000)
+    assert row == {
+        "ts_ms": 2000,
+        "link": "n1.nic",
+        "rx_Bps": 30,
+        "tx_Bps": 40,
+        "mono_ms": 2000,
+        "rx_bytes_total": 5000,
+        "tx_bytes_total": 6000,
+    }
+
+
+@pytest.mark.parametrize("wall_ms", [3_602_000, 2_000 - 3_600_000 + 10**10])
+def test_counters_decide_when_the_wall_clock_was_stepped(tmp_path: Path, wall_ms: int) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(10**10 if wall_ms > 10**9 else 1000, 1000), NicSample(10, 20), 0, 0)
+    row = nic.row(
+        Stamp(wall_ms, 3000), NicSample(1, 1), 5000, 6000
+    )  # two seconds later by the monotonic clock
+    assert row is not None
+    assert (row["rx_Bps"], row["tx_Bps"]) == (2500, 3000)
+
+
+def test_counters_decide_where_ifstat_knows_nothing(tmp_path: Path) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(1000, 1000), NicSample(10, 20), 100, 100)
+    row = nic.row(Stamp(2000, 2000), NicSample(None, None), 350, 100)
+    assert row is not None
+    assert (row["rx_Bps"], row["tx_Bps"]) == (250, 0)
+
+
+def test_a_counter_that_went_back_gives_no_rate_rather_than_a_spike(tmp_path: Path) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(1000, 1000), NicSample(10, 20), 9999, 9999)
+    assert nic.row(Stamp(2000, 2000), NicSample(None, None), 5, 5) is None
+
+
+def test_appender_starts_a_new_line_after_a_killed_writers_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_bytes(b'{"a":1}\n{"b":')
+    appender = Appender(path)
+    appender.append(b'{"c":3}\n', 1)
+    assert path.read_bytes() == b'{"a":1}\n{"b":\n{"c":3}\n'
+
+
+def test_raw_files_are_not_for_every_user(tmp_path: Path) -> None:
+    Appender(tmp_path / "raw.jsonl").append(b"1\n", 1)
+    assert (tmp_path / "raw.jsonl").stat().st_mode & 0o137 == 0
+
+
+def test_appender_refuses_a_planted_symlink(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "raw.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic") as caught:
+        Appender(tmp_path / "raw.jsonl")
+    assert caught.value.errno == errno.ELOOP
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_appender_tells_a_failure_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    appender = Appender(tmp_path / "raw.jsonl")
+    real_write = os.write
+    full = True
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    assert appender.append(b"1\n2\n", 2) is None
+    assert appender.last_error == "ENOSPC"
+    full = False
+    failure = appender.append(b"3\n", 1)
+    assert failure is not None
+    assert (failure.reason, failure.lines) == ("ENOSPC", 2)
+    assert (tmp_path / "raw.jsonl").read_bytes() == b"3\n"
+
+
+def test_a_line_that_was_written_in_part_is_cut_off_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appender = Appender(tmp_path / "raw.jsonl")
+    appender.append(b"whole\n", 1)
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real_write(descriptor, data[:3]))
+    appender.append(b"torn line\n", 1)
+    assert (tmp_path / "raw.jsonl").read_bytes() == b"whole\n"
+    assert appender.last_error == "ENOSPC"
+
+
+@pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)
+def test_every_collector_describes_itself(collector: catalog.Collector) -> None:
+    assert os.access(collector.path, os.X_OK)
+    shown = subprocess.run([collector.path, "--help"], capture_output=True, text=True, check=True)
+    assert len(shown.stdout.splitlines()) >= 3
+    assert f"`{collector.name}`" in (ROOT / "README.md").read_text()
+    assert collector.series
+    assert all(name.endswith(".jsonl") for name in collector.writes)
+
+
+@pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)
+def test_every_collector_refuses_an_unknown_argument(collector: catalog.Collector) -> None:
+    done = subprocess.run([collector.path, "--no-such"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+HOLD = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from tracekit.runs import Run; from pathlib import Path\n"
+)
+HOLD += "Run('r1', Path(sys.argv[2])).hold(); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_run_is_live_exactly_while_a_process_holds_its_lock(tmp_path: Path) -> None:
+    run = Run("r1", tmp_path)
+    make_state(run)
+    assert run.holder() is None
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    assert run.holder() == holder.pid
+    with pytest.raises(TracekitError, match="already has a recorder"):
+        run.hold()
+    holder.kill()
+    holder.wait()
+    assert run.holder() is None
+    (run.state / "lock").unlink()
+    run.state.rmdir()
+    run.state.parent.rmdir()
+
+
+def test_control_state_does_not_move_with_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state_home(tmp_path)
+    for name in ("HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, "/elsewhere")
+    assert state_home(tmp_path) == before
+    assert state_home(tmp_path / "other") != before
+
+
+def test_control_state_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    run = Run("r1", tmp_path)
+    make_state(run).chmod(0o777)
+    with pytest.raises(TracekitError, match="not a private folder"):
+        make_state(run)
+    run.state.rmdir()
+    run.state.parent.rmdir()
+
+
+def test_chrony_offset_is_positive_where_the_local_clock_is_ahead() -> None:
+    # chronyc(1): field 5 is the correction in s, positive where the local clock is slow.
+    csv = (
+        "C0000201,192.0.2.1,3,1700000000.0,-0.000250000,0.0,0.0001,-3.5,0.001,0.05,0.004,0.001,64.2,Normal\n"
+    )
+    quality = clock.parse_chrony(csv)
+    assert quality["source"] == "chrony"
+    assert quality["synchronised"] is True
+    assert quality["offset_ms"] == 0.25
+    assert quality["error_bound_ms"] == 3.25  # 0.25 + dispersion 1 + delay 4 / 2
+
+
+def test_an_unsynchronised_chrony_knows_no_offset() -> None:
+    csv = "00000000,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n"
+    assert clock.parse_chrony(csv)["offset_ms"] is None
+    assert clock.parse_chrony(csv)["synchronised"] is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"), [("NTPSynchronized=yes", True), ("NTPSynchronized=no", False), ("", None)]
+)
+def test_timedatectl_knows_only_whether(answer: str, wanted: bool | None) -> None:
+    quality = clock.parse_timedatectl(f"Timezone=UTC\n{answer}\n")
+    assert quality["synchronised"] is wanted
+    assert quality["error_bound_ms"] is None

@@ -1,0 +1,149 @@
+"""Runs made by hand through build(): CPU of processes, ticks and gaps, clock steps, refusals, atomicity.
+
+Every expected figure is worked out from tests/runs.py: a tick is 10 ms, T0 is the start."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.runs import (
+    MONO0,
+    STEP,
+    T0,
+    clock_step,
+    cpu,
+    kinds,
+    lines,
+    mem,
+    nic,
+    node_meta,
+    parsed,
+    proc,
+    quality_of,
+    rows_of,
+)
+
+
+def used(run_dir: Path) -> list[tuple[int, int, int, int]]:
+    """(ms after the start, pid, cpu_ms, dt_ms) of each row of proc_cpu.jsonl."""
+    rows = rows_of(run_dir, "proc_cpu.jsonl")
+    return [(row["ts_ms"] - T0, row["pid"], row["cpu_ms"], row["dt_ms"]) for row in rows]
+
+
+# --- CPU of processes
+
+
+def test_a_process_born_in_the_run_counts_from_its_birth(tmp_path: Path) -> None:
+    rows = [proc(1500, 3), proc(2500, 13), proc(3500, 13)]  # born at 1000
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows})
+    # 3 ticks in the 500 ms since birth, 10 ticks in 1000 ms, none in 1000 ms
+    assert used(run_dir) == [(1500, 7, 30, 500), (2500, 7, 100, 1000), (3500, 7, 0, 1000)]
+
+
+def test_an_older_process_has_no_row_for_its_first_sample(tmp_path: Path) -> None:
+    rows = [proc(1000, 900, born_ms=-10), proc(2000, 905, born_ms=-10)]
+    assert used(parsed(tmp_path, {"proc_metrics.jsonl": rows})) == [(2000, 7, 50, 1000)]
+
+
+def test_a_reused_pid_is_another_series(tmp_path: Path) -> None:
+    rows = [proc(2000, 50), proc(3000, 60, born_ms=2500), proc(4000, 61, born_ms=2500)]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows})
+    assert used(run_dir) == [(2000, 7, 500, 1000), (3000, 7, 600, 500), (4000, 7, 10, 1000)]
+    assert kinds(run_dir) == []
+
+
+def test_a_counter_that_goes_back_is_a_mark_and_no_row(tmp_path: Path) -> None:
+    rows = [proc(2000, 100), proc(3000, 40), proc(4000, 45)]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows})
+    assert used(run_dir) == [(2000, 7, 1000, 1000), (4000, 7, 50, 1000)]
+    assert [(one["ts_ms"], one["kind"]) for one in quality_of(run_dir)["marks"]] == [(T0 + 3000, "reset")]
+
+
+def test_an_ended_process_has_a_closing_row(tmp_path: Path) -> None:
+    end = {"ts_ms": T0 + 2500, "event": "end", "pid": 7, "starttime": proc(0, 0)["starttime"]}
+    files = {
+        "proc_metrics.jsonl": [proc(2000, 20)],
+        "proc_inventory.jsonl": [{**end, "utime": 24, "stime": 1}],
+    }
+    rows = rows_of(parsed(tmp_path, files), "proc_cpu.jsonl")
+    # final 25 ticks minus the 20 last sampled, in the 500 ms since
+    assert [(row["cpu_ms"], row["dt_ms"]) for row in rows] == [(200, 1000), (50, 500)]
+
+
+@pytest.mark.parametrize("clk_tck", [100, 300, 1024])
+def test_the_rows_of_a_process_add_up_to_the_whole(tmp_path: Path, clk_tck: int) -> None:
+    chance = random.Random(clk_tck)
+    ticks, rows, starttime = 0, [], (MONO0 + 500) * clk_tck // 1000
+    for second in range(1, 60):
+        ticks += chance.randrange(clk_tck)
+        rows.append(proc(second * 1000, ticks // 3, stime=ticks - ticks // 3, starttime=starttime))
+    meta = {"node_meta.json": node_meta("r1", clk_tck=clk_tck)}
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows}, stopped_ms=60_000, documents=meta)
+    assert sum(row[2] for row in used(run_dir)) == pytest.approx(ticks * 1000 / clk_tck, abs=1)
+
+
+@pytest.mark.parametrize("step_ms", [STEP, -STEP])
+@pytest.mark.parametrize("has_row_before", [True, False])
+def test_a_clock_step_is_no_part_of_dt(tmp_path: Path, step_ms: int, has_row_before: bool) -> None:
+    # without the row of 2000 (its line was lost), or with it, the others are the same
+    rows = [proc(1900, 9)] + [proc(2000, 10)] * has_row_before
+    rows += [proc(3000 + step_ms, 30), proc(4000 + step_ms, 40)]
+    found = used(
+        parsed(tmp_path, {"proc_metrics.jsonl": rows, "marks.jsonl": [clock_step(2000, 3000, step_ms)]})
+    )
+    by_time = {at_ms: (cpu_ms, dt_ms) for at_ms, _, cpu_ms, dt_ms in found}
+    assert by_time[3000 + step_ms] == ((200, 1000) if has_row_before else (210, 1100))
+    assert by_time[4000 + step_ms] == (100, 1000)
+
+
+@pytest.mark.parametrize("step_ms", [STEP, -STEP])
+def test_a_clock_step_while_nothing_matched_is_no_part_of_dt(tmp_path: Path, step_ms: int) -> None:
+    rows = [proc(6000 + step_ms, 10, born_ms=5000)]  # 10 ticks in the second since its birth
+    files = {"proc_metrics.jsonl": rows, "marks.jsonl": [clock_step(2000, 3000, step_ms)]}
+    assert used(parsed(tmp_path, files)) == [(6000 + step_ms, 7, 100, 1000)]
+
+
+# --- order and duplicates
+
+
+@pytest.mark.parametrize("colon", [b":", b": ", b" :"])
+def test_shuffled_and_doubled_rows_give_the_same_series(tmp_path: Path, colon: bytes) -> None:
+    rows = [proc(1000 * second, 7 * second, pid=pid) for second in range(2, 30) for pid in (7, 8)]
+    plain = parsed(tmp_path / "plain", {"proc_metrics.jsonl": rows}, stopped_ms=30_000)
+    mixed = rows + rows[10:20]
+    random.Random(1).shuffle(mixed)
+    data = lines(mixed).replace(b":", colon)
+    run_dir = parsed(tmp_path / "mixed", {"proc_metrics.jsonl": data}, stopped_ms=30_000)
+    assert sorted(used(run_dir)) == sorted(used(plain))
+    assert quality_of(run_dir)["inputs"]["proc_metrics.jsonl"]["duplicates"] == 10
+
+
+def test_a_row_of_a_series_at_the_same_time_is_a_duplicate(tmp_path: Path) -> None:
+    other_nic = nic(1000, link="vm1.nic.eth1")
+    files = {
+        "resources.jsonl": [cpu(1000), mem(1000), cpu(1000, cpu_util=99), mem(1000)],
+        "links.jsonl": [nic(1000), other_nic, nic(1000)],
+        "proc_metrics.jsonl": [proc(2000, 1), proc(2000, 1, pid=8), proc(2000, 1)],
+    }
+    run_dir = parsed(tmp_path, files)
+    inputs = quality_of(run_dir)["inputs"]
+    assert {name: (one["lines"], one["accepted"], one["duplicates"]) for name, one in inputs.items()} == {
+        "resources.jsonl": (4, 2, 2),
+        "links.jsonl": (3, 2, 1),
+        "proc_metrics.jsonl": (3, 2, 1),
+    }
+    assert [row.get("cpu_util") for row in rows_of(run_dir, "host_metrics.jsonl")] == [12.5, None]
+
+
+def test_a_doubled_part_is_a_duplicate_also_after_a_backward_step(tmp_path: Path) -> None:
+    rows = [proc(2000, 10), proc(3000, 20), proc(2000, 10), proc(4000 - STEP, 30)]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows, "marks.jsonl": [clock_step(3000, 4000, -STEP)]})
+    assert quality_of(run_dir)["inputs"]["proc_metrics.jsonl"]["duplicates"] == 1
+    assert "reset" not in kinds(run_dir)
+
+
+def test_only_bad_process_lines_out_of_order_are_only_rejected(tmp_path: Path) -> None:
+    rows = [{"ts_ms": T0 + 2000}, {"ts_ms": T0 + 1000}]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows})
+    assert quality_of(run_dir)["inputs"]["proc_metrics.jsonl"]["rejected"] == {"type": 2}

@@ -1,7 +1,8 @@
 """A run's documents, runs without a node, and the promise that there is a whole cctf or none."""
 
-import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.runs import (
     rows_of,
     snapshot,
 )
+from tracekit import ROOT
 from tracekit.errors import FAILED, TracekitError
 from tracekit.parse.build import build
 
@@ -96,20 +98,26 @@ def test_another_place_time_zone_and_locale_change_no_byte(
     assert snapshot(one / "cctf") == snapshot(two / "cctf")
 
 
-def test_what_a_killed_parse_left_is_swept_and_a_live_one_stays(tmp_path: Path) -> None:
+def test_what_a_killed_parse_left_is_swept(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "r1", RAW)
-    stale, live = run_dir / ".cctf.1.tmp", run_dir / ".cctf.2.tmp"
-    for folder in (stale, live):
-        folder.mkdir()
-        (folder / "half.jsonl").write_bytes(b"{")
-    descriptor = os.open(live, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    stale = run_dir / ".cctf.1.tmp"
+    stale.mkdir()
+    (stale / "half.jsonl").write_bytes(b"{")
     build(run_dir)
-    os.close(descriptor)
     assert not stale.exists()
-    assert live.exists()
+
+
+def test_parses_of_one_run_at_once_take_turns_and_give_one_cctf(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "r1", RAW)
     build(run_dir)
-    assert not live.exists()
+    wanted = snapshot(run_dir / "cctf")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    code += "from pathlib import Path; from tracekit.parse.build import build\n"
+    code += "for _ in range(20): build(Path(sys.argv[1]))"
+    parses = [subprocess.Popen([sys.executable, "-c", code, str(run_dir)]) for _ in range(4)]
+    assert [one.wait() for one in parses] == [0, 0, 0, 0]
+    assert snapshot(run_dir / "cctf") == wanted
+    assert [path.name for path in run_dir.iterdir() if path.name.startswith(".cctf")] == []
 
 
 def test_every_raw_line_is_in_the_account(tmp_path: Path) -> None:

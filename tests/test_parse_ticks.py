@@ -53,10 +53,8 @@ def test_a_live_run_ends_at_its_last_row(tmp_path: Path) -> None:
 )
 def test_a_gap_has_the_reason_of_its_mark(tmp_path: Path, kind: str, to_ms: int | None) -> None:
     rows = [cpu(ms) for ms in range(0, 10_000, 1000) if ms not in (4000, 5000)]
-    files = {
-        "resources.jsonl": rows,
-        "marks.jsonl": [mark("cpu", kind, 3000, to_ms), mark("nic", "stall", 0, 9000)],
-    }
+    others = [mark("nic", "enospc", 0, 9000), mark("cpu", "enospc", 0, 1000)]  # not its own, and not then
+    files = {"resources.jsonl": rows, "marks.jsonl": [mark("cpu", kind, 3000, to_ms), *others]}
     run_dir = parsed(tmp_path, files, stopped_ms=10_000)
     assert gaps_of(run_dir, "cpu") == [(4000, 6000, kind)]
     assert ticks_of(run_dir, "cpu") == (10, 8, 2)

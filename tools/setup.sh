@@ -36,7 +36,7 @@ install_packages() {
     die 1 "neither root nor sudo; ask for: apt-get install $*"
   printf 'setup: installing system packages: %s\n' "$*"
   as_root "${apt[@]}" update -qq
-  as_root "${apt[@]}" install -y -qq --no-install-recommends "$@" >/dev/null
+  as_root "${apt[@]}" install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >/dev/null
 }
 
 check_python() {

@@ -19,7 +19,8 @@ Ticks = Annotated[int, Meta(ge=0, le=_MAX, description="kernel clock ticks, clk_
 Pid = Annotated[int, Meta(ge=1, le=_MAX)]
 Percent = Annotated[float, Meta(ge=0, le=100, description="percent of all cores")]
 DurationMs = Annotated[float, Meta(ge=0, description="ms, may be fractional")]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# The end is "nothing follows": Python's $ would let a newline through.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?![\s\S])")]
 Json = dict[str, Any]
 
 

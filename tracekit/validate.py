@@ -26,12 +26,25 @@ def find_problems(folder: Path) -> Iterator[str]:
         yield f"manifest.json: cctf_version is {manifest.cctf_version}, this tool reads {CCTF_VERSION}"
     listed = {file.name for file in manifest.files}
     for path in sorted(folder.iterdir()):
-        if path.name not in listed and path.name != "manifest.json" and path.name in FILES:
+        if path.name not in listed and path.name != "manifest.json":
             yield f"{path.name}: is there, but the manifest does not list it"
     for file in manifest.files:
         yield from _problems_of_file(folder, file)
     if "quality.json" not in listed:
         yield "quality.json: is missing; nobody can tell what the run lost"
+    yield from _problems_of_rejects(folder, manifest)
+
+
+def _problems_of_rejects(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """rejected.jsonl holds exactly the lines that quality.json counts."""
+    records = {file.name: file.records for file in manifest.files}
+    try:
+        quality = msgspec.json.decode((folder / "quality.json").read_bytes(), type=Quality)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return  # said already
+    counted = sum(sum(one.rejected.values()) for one in quality.inputs.values())
+    if counted != records.get("rejected.jsonl", 0):
+        yield f"rejected.jsonl: has {records.get('rejected.jsonl', 0)} lines, quality.json counts {counted}"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -76,6 +89,7 @@ def _problems_of_lines(path: Path, file: ManifestFile) -> Iterator[str]:
     kind = FILES[file.name]
     bad: list[BadLineError] = []
     account = Account()
+    times: list[int] = []
     last: tuple[bool, int] | None = None
     reader = Reader(kind.record, lambda one, _line: bad.append(one))
     for batch in reader.read(path, account):
@@ -89,9 +103,13 @@ def _problems_of_lines(path: Path, file: ManifestFile) -> Iterator[str]:
             if last is not None and key < last:
                 yield f"{file.name}:{number}: is not in the order of {kind.sort_key}"
             last = key
+            if value is not None:
+                times = [min(value, *times[:1]), max(value, *times[1:])] if times else [value, value]
     yield from (str(one) for one in bad)
     if account.lines != file.records:
         yield f"{file.name}: has {account.lines} records, the manifest says {file.records}"
+    if (file.first_ts, file.last_ts) != (tuple(times) or (None, None)):
+        yield f"{file.name}: its first and last {kind.sort_key or 'time'} are not those of the manifest"
 
 
 def _problems_of_document(path: Path, file: ManifestFile) -> Iterator[str]:
@@ -102,6 +120,9 @@ def _problems_of_document(path: Path, file: ManifestFile) -> Iterator[str]:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         yield f"{file.name}: {error}"
         return
+    records = len(value) if kind.is_array else 1
+    if records != file.records:
+        yield f"{file.name}: has {records} records, the manifest says {file.records}"
     if isinstance(value, Quality):
         if not is_balanced(value.collectors, value.inputs):
             yield "quality.json: its figures do not add up (lines, or ticks)"

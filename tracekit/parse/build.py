@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -11,6 +11,7 @@ from msgspec import UNSET
 from tracekit import __version__, jsonl
 from tracekit.errors import BadLineError, TracekitError
 from tracekit.parse.documents import Documents, link_of, node_of, read_documents
+from tracekit.parse.grid import Grid
 from tracekit.parse.passing import Passing
 from tracekit.parse.place import building
 from tracekit.parse.quality import collector_quality, cover_proc_ticks, quality
@@ -24,25 +25,27 @@ from tracekit.parse.series import (
     RawResource,
     check_resource,
 )
-from tracekit.parse.timeline import Grid, Steps, Timeline
+from tracekit.parse.timeline import Steps, Timeline
 from tracekit.parse.writing import LinesFile, write_json
 from tracekit.records import (
     CCTF_VERSION,
     Manifest,
     ManifestFile,
     Mark,
+    ProcInventory,
     QualityMark,
     Rejected,
 )
 
+T = TypeVar("T")
 _TEXT_LIMIT = 65_536
+_PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
-_TIME = re.compile(rb'"ts_ms": *(\d{1,18})')
+_TIME = re.compile(rb'"ts_ms"\s*:\s*(\d{1,18})')
 _EVENTS = re.compile(r"events\.[^/]+\.jsonl")
 
 # cctf file -> the raw files that go into it as they are
 _PASSED = {
-    "proc_inventory.jsonl": ("proc_inventory.jsonl",),
     "calls.jsonl": ("calls.*.jsonl", "calls.jsonl"),
     "events_client.jsonl": ("events_client.jsonl",),
     "placement_events.jsonl": ("placement_events.jsonl", "placement_events.*.jsonl"),
@@ -86,15 +89,16 @@ class _Build:
         self._rejects = LinesFile(folder, "rejected.jsonl")
         run = documents.run
         mono_ms = run.started_mono_ms if run.started_ms is not None else None
-        self._timeline = Timeline(run.started_ms or 0, mono_ms, Steps([]))
+        self._timeline = Timeline(run.started_ms or 0, mono_ms, Steps(0, []))
         seconds = {name: Grid(run.started_ms or 0, 1000) for name in ("cpu", "mem", "nic")}
         self._grids = {**seconds, "proc": Grid(run.started_ms or 0, run.interval_ms or 1000)}
 
     def run(self) -> Result:
         self._pass("marks.jsonl", ["marks.jsonl"])
-        self._marks = self._written_marks()
-        self._timeline.steps = Steps(_steps_of_sampler(self._marks))
+        self._marks = self._written("marks.jsonl", Mark)
+        self._timeline.steps = Steps(self._documents.run.started_ms or 0, _steps_of_sampler(self._marks))
         self._host_and_link()
+        self._pass("proc_inventory.jsonl", ["proc_inventory.jsonl"])
         self._processes()
         for name, patterns in _PASSED.items():
             self._pass(name, list(patterns))
@@ -150,32 +154,29 @@ class _Build:
         path = self._run_dir / "proc_metrics.jsonl"
         if not path.exists():
             return
-        names = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
-        metrics, cpu, rss = (LinesFile(self._folder, name) for name in names)
         clk_tck = self._documents.node.clk_tck if self._documents.node else None
         if not clk_tck:
-            raise TracekitError(
-                f"{self._run_dir}/node_meta.json: clk_tck is not known; CPU ticks mean nothing"
-            )
-        series = ProcSeries(
-            self._node,
-            clk_tck,
-            (metrics, cpu, rss),
-            self._timeline,
-            self._grids["proc"],
-            self._on_reset,
-        )
+            raise TracekitError(f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing")
+        metrics, cpu, rss = (LinesFile(self._folder, name) for name in _PROC_FILES)
+        grid, ends = self._grids["proc"], self._final_ticks()
+        series = ProcSeries(self._node, clk_tck, (metrics, cpu, rss), self._timeline, grid, ends)
         account = self._account(path.name)
-        for rows in _in_time_order(
-            path, Reader(RawProc, self._reject).read(path, account), self._timeline.steps.goes_back
-        ):
+        batches = Reader(RawProc, self._reject).read(path, account)
+        for rows in _in_time_order(path, batches, self._timeline.steps.goes_back):
             self._tell_far(path.name, [row.ts_ms for row in rows])
             account.duplicates += series.take(rows)
+        series.finish()
+        self._added += series.resets
         self._files += [metrics.close(), cpu.close(), rss.close()]
-        cover_proc_ticks(self._grids["proc"], self._marks, self._timeline)
+        cover_proc_ticks(grid, self._marks, self._timeline)
 
-    def _on_reset(self, ts_ms: int, detail: str) -> None:
-        self._added.append(QualityMark(ts_ms=ts_ms, kind="reset", detail=detail))
+    def _final_ticks(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(pid, starttime) -> (ts_ms, CPU ticks) of the processes whose end the inventory tells in full."""
+        return {
+            (row.pid, row.starttime): (row.ts_ms, row.utime + row.stime)
+            for row in self._written("proc_inventory.jsonl", ProcInventory)
+            if row.event == "end" and row.utime is not None and row.stime is not None
+        }
 
     def _tell_far(self, name: str, times: list[int]) -> None:
         """Rows outside of the run's time are kept, with one mark a file."""
@@ -188,7 +189,10 @@ class _Build:
             or any(mark.detail == detail for mark in self._added)
         ):
             return
-        if min(times) < started - _FAR_MS or max(times) > stopped + _FAR_MS:
+        stepped_ms = sum(abs(mark.step_ms) for mark in self._marks if mark.step_ms is not UNSET)
+        far_ms = _FAR_MS + stepped_ms
+        last = max(stopped, self._stopped_ms())  # a stepped clock may say that the end came first
+        if min(times) < min(started, stopped) - far_ms or max(times) > last + far_ms:
             self._added.append(QualityMark(ts_ms=min(times), kind="outside_run", detail=detail))
 
     # --- lines that pass
@@ -211,9 +215,10 @@ class _Build:
         self._files.append(out.close())
         return lines, keys
 
-    def _written_marks(self) -> list[Mark]:
-        path = self._folder / "marks.jsonl"
-        return msgspec.json.Decoder(Mark).decode_lines(path.read_bytes()) if path.exists() else []
+    def _written(self, name: str, record: type[T]) -> list[T]:
+        """The records of a file of this cctf that is written already."""
+        path = self._folder / name
+        return msgspec.json.Decoder(record).decode_lines(path.read_bytes()) if path.exists() else []
 
     def _invocations(self) -> None:
         events = [path for path in self._matching(["events.*.jsonl"]) if _EVENTS.fullmatch(path.name)]

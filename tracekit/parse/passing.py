@@ -20,7 +20,11 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
 
 def loose(record: type[Record]) -> type[Any]:
     """The record as raw files may have it: every field may be missing, none may have another type."""
-    fields = [(one.name, one.type | UnsetType, UNSET) for one in msgspec.structs.fields(record)]
+    fields: list[tuple[str, Any, Any]] = [
+        (one.name, one.type | UnsetType, UNSET) for one in msgspec.structs.fields(record)
+    ]
+    if "node" not in record.__struct_fields__:
+        fields.append(("node", str | UnsetType, UNSET))
     return msgspec.defstruct(f"Raw{record.__name__}", fields, frozen=True, kw_only=True)
 
 
@@ -118,6 +122,8 @@ class Passing:
         added: list[tuple[str, str | None]] = [
             (name, value) for name, value in self._defaults.items() if getattr(record, name) is UNSET
         ]
+        if self._node_key == "node_id" and record.node is not UNSET:  # it says its node, by the other name
+            added = [(name, record.node if name == "node_id" else value) for name, value in added]
         if line.count(f'"{self._key}"'.encode()) != (getattr(record, self._key) is not UNSET):
             _refuse_ambiguous(line, self._key, getattr(record, self._key) is not UNSET)
         return with_first(line, self._key, added)

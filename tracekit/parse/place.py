@@ -12,32 +12,23 @@ from pathlib import Path
 
 @contextmanager
 def building(run_dir: Path) -> Iterator[Path]:
-    """A folder that becomes run_dir/cctf when the block ends well, and goes away when it does not."""
-    _sweep(run_dir)
-    folder = run_dir / f".cctf.{os.getpid()}.tmp"
-    folder.mkdir(mode=0o750)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """A folder that becomes run_dir/cctf when the block ends well, and goes away when it does not.
+
+    Two parses of one run take turns. What a killed one left is removed first."""
+    descriptor = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells another parse that this folder is in use
-        yield folder
-        _take_place(folder, run_dir / "cctf")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the older cctf after a swap, or an unfinished one
-        os.close(descriptor)
-
-
-def _sweep(run_dir: Path) -> None:
-    """Remove what a killed parse left."""
-    for folder in run_dir.glob(".cctf.*.tmp"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in run_dir.glob(".cctf.*.tmp"):
+            shutil.rmtree(left)
+        folder = run_dir / f".cctf.{os.getpid()}.tmp"
+        folder.mkdir(mode=0o750)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # a parse that runs just now
-        else:
-            shutil.rmtree(folder)
+            yield folder
+            _take_place(folder, run_dir / "cctf")
         finally:
-            os.close(descriptor)
+            shutil.rmtree(folder, ignore_errors=True)  # the older cctf after a swap, or an unfinished one
+    finally:
+        os.close(descriptor)
 
 
 def _take_place(folder: Path, final: Path) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from tracekit.parse.grid import Grid
 from tracekit.parse.reading import Account
-from tracekit.parse.timeline import Grid, Timeline
+from tracekit.parse.timeline import Timeline
 from tracekit.records import Clock, CollectorQuality, Gap, InputQuality, Mark, Quality, QualityMark
 
 # What a mark says about a gap that it overlaps, the most telling first.
@@ -16,6 +17,7 @@ _REASONS = (
     ("missed", "late"),
     ("clock_step", "clock_step"),
 )
+_LONGEST_STALL_MS = 12_000  # a silent collector is killed after ten seconds, and then there is a restart
 _NOT_REPEATED = {"ticks", "cost"}
 
 
@@ -28,7 +30,7 @@ def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline) -> N
         if mark.kind == "ticks":
             grid.add_span(mark.from_ms - shift, mark.to_ms - shift)
         elif mark.kind == "missed":
-            grid.remove_between(mark.from_ms - shift, mark.to_ms - shift)
+            grid.miss_between(mark.from_ms - shift, mark.to_ms - shift)
 
 
 def collector_quality(
@@ -36,25 +38,38 @@ def collector_quality(
 ) -> CollectorQuality:
     """The law for one collector: expected = got + missing."""
     expected = grid.expected(stopped_ms)
-    got = grid.got(expected)
-    own = [mark for mark in marks if mark.collector in (name, "run", "recorder")]
-    gaps = [_with_reason(gap, own) for gap in grid.gaps(expected, timeline)]
+    got = sum(end - first for first, end in grid.sampled(expected))
+    told = [_Told(mark, marks) for mark in marks if mark.collector in (name, "run", "recorder")]
+    gaps = []
+    for from_ms, to_ms, is_drift in grid.gaps(expected):
+        wall = timeline.wall(from_ms), timeline.wall(to_ms)
+        reason = "drift" if is_drift else _reason(*wall, told)
+        gaps.append(Gap(from_ms=wall[0], to_ms=wall[1], reason=reason))
     return CollectorQuality(expected=expected, got=got, missing=expected - got, gaps=gaps)
 
 
-def _with_reason(gap: Gap, marks: Sequence[Mark]) -> Gap:
-    if gap.reason:
-        return gap
-    kinds = {mark.kind for mark in marks if _overlaps(mark, gap)}
-    reason = next((reason for kind, reason in _REASONS if kind in kinds), "unknown")
-    return Gap(from_ms=gap.from_ms, to_ms=gap.to_ms, reason=reason)
+class _Told:
+    """The time that a mark speaks of, in wall-clock ms."""
+
+    def __init__(self, mark: Mark, marks: Sequence[Mark]) -> None:
+        self.kind = mark.kind
+        self.from_ms = mark.from_ms if mark.from_ms is not None else mark.ts_ms
+        if mark.to_ms is not None:
+            self.to_ms = mark.to_ms
+        elif mark.kind == "died":  # until it was started again, or for good
+            ends = [one.ts_ms for one in marks if _is_restart_after(one, mark)]
+            self.to_ms = min(ends, default=1 << 62)
+        else:
+            self.to_ms = mark.ts_ms + _LONGEST_STALL_MS
 
 
-def _overlaps(mark: Mark, gap: Gap) -> bool:
-    """A mark without an end lasts until the gap's; one without a beginning began at the gap's."""
-    begins = gap.from_ms if mark.from_ms is None else mark.from_ms
-    ends = mark.to_ms if mark.to_ms is not None else max(mark.ts_ms, gap.to_ms)
-    return begins <= gap.to_ms and ends >= gap.from_ms
+def _is_restart_after(mark: Mark, died: Mark) -> bool:
+    return mark.kind == "restart" and mark.collector in (died.collector, "run") and mark.ts_ms >= died.ts_ms
+
+
+def _reason(from_ms: int, to_ms: int, told: Sequence[_Told]) -> str:
+    kinds = {one.kind for one in told if one.from_ms <= to_ms and one.to_ms >= from_ms}
+    return next((reason for kind, reason in _REASONS if kind in kinds), "unknown")
 
 
 def quality(

@@ -5,13 +5,14 @@ Process CPU is the difference of the kernel's counters between two samples of on
 no row for its first sample, for nobody saw what it used before.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tracekit import units
-from tracekit.parse.timeline import Grid, Timeline
+from tracekit.parse.grid import Grid
+from tracekit.parse.timeline import Timeline
 from tracekit.parse.writing import LinesFile
 from tracekit.records import (
     Count,
@@ -23,9 +24,12 @@ from tracekit.records import (
     ProcCpu,
     ProcMetric,
     ProcRss,
+    QualityMark,
     Ticks,
     TimeMs,
 )
+
+Source = Literal["poll", "exit"]
 
 
 class RawResource(Struct, frozen=True):
@@ -141,53 +145,65 @@ class ProcSeries:
         outs: tuple[LinesFile, LinesFile, LinesFile],
         timeline: Timeline,
         grid: Grid,
-        on_reset: Callable[[int, str], None],
+        ends: dict[tuple[int, int], tuple[int, int]],
     ) -> None:
-        """clk_tck: ticks a second. outs: metrics, cpu, rss. on_reset(ts_ms, detail): a counter went back."""
+        """clk_tck: ticks a second. outs: metrics, cpu, rss. ends: identity -> (ts_ms, final ticks)."""
         self._node, self._clk_tck = node, clk_tck
         self._metrics, self._cpu, self._rss = outs
-        self._timeline, self._grid, self._on_reset = timeline, grid, on_reset
+        self._timeline, self._grid, self._ends = timeline, grid, ends
+        self.resets: list[QualityMark] = []
         self._last: dict[int, _Last] = {}
         self._tick_ms: int | None = None
+        self._seen: set[tuple[int, int, int]] = set()
 
     def take(self, rows: Sequence[RawProc]) -> int:
         """Write rows; returns how many were duplicates: same ts_ms, pid and starttime."""
-        node = self._node
-        metrics: list[ProcMetric] = []
+        kept: list[RawProc] = []
         cpu: list[ProcCpu] = []
-        rss: list[ProcRss] = []
         for row in rows:
-            last = self._last.get(row.pid)
-            is_same = last is not None and last.starttime == row.starttime
-            if last is not None and is_same and last.ts_ms == row.ts_ms:
-                continue
             if row.ts_ms != self._tick_ms:
-                self._timeline.steps.pass_tick(row.ts_ms)
-                self._tick_ms = row.ts_ms
-                self._grid.add(row.ts_ms - self._timeline.steps.total)
-            metrics.append(
-                ProcMetric(
-                    ts_ms=row.ts_ms,
-                    node=node,
-                    pid=row.pid,
-                    rss_kb=row.rss_kb,
-                    utime=row.utime,
-                    stime=row.stime,
-                    starttime=row.starttime,
-                )
-            )
-            rss.append(
-                ProcRss(ts_ms=row.ts_ms, node=node, pid=row.pid, rss_kb=row.rss_kb, starttime=row.starttime)
-            )
-            now = _Last(
-                row.starttime, row.ts_ms, row.ts_ms - self._timeline.steps.total, row.utime + row.stime
-            )
-            cpu.extend(self._used(row.pid, last if is_same else self._birth(row.starttime), now))
-            self._last[row.pid] = now
-        self._metrics.write(metrics)
+                self._pass_tick(row.ts_ms)
+            identity = (row.ts_ms, row.pid, row.starttime)
+            if identity in self._seen:
+                continue
+            self._seen.add(identity)
+            kept.append(row)
+            last = self._last.get(row.pid)
+            before = last if last and last.starttime == row.starttime else self._birth(row.starttime)
+            own_ms = row.ts_ms - self._timeline.steps.total
+            now = _Last(row.starttime, row.ts_ms, own_ms, row.utime + row.stime)
+            cpu.extend(self._used(row.pid, before, now, "poll"))
+            self._replace(row.pid, last, now)
+        self._metrics.write([_metric(self._node, row) for row in kept])
+        self._rss.write([_rss(self._node, row) for row in kept])
         self._cpu.write(cpu)
-        self._rss.write(rss)
-        return len(rows) - len(metrics)
+        return len(rows) - len(kept)
+
+    def _pass_tick(self, ts_ms: int) -> None:
+        self._timeline.steps.pass_row(ts_ms)
+        self._grid.add(ts_ms - self._timeline.steps.total)
+        self._tick_ms = ts_ms
+        if not self._timeline.steps.goes_back:  # then equal times stand together
+            self._seen.clear()
+
+    def _replace(self, pid: int, last: "_Last | None", now: "_Last") -> None:
+        """Another process has the pid by now: what the old one used at its end is due."""
+        if last and last.starttime != now.starttime and (pid, last.starttime) in self._ends:
+            self._cpu.write(list(self._closing(pid, last.starttime, last)))
+        self._last[pid] = now
+
+    def finish(self) -> None:
+        """Write the closing rows of the processes whose final CPU the inventory knows."""
+        for pid, starttime in sorted(self._ends):
+            last = self._last.get(pid)
+            is_same = last is not None and last.starttime == starttime
+            self._cpu.write(list(self._closing(pid, starttime, last if is_same else None)))
+
+    def _closing(self, pid: int, starttime: int, last: "_Last | None") -> Iterator[ProcCpu]:
+        """Final minus last sampled; all of it for a process of this run that was never sampled."""
+        ts_ms, ticks = self._ends.pop((pid, starttime))
+        now = _Last(starttime, ts_ms, ts_ms - self._timeline.steps.total, ticks)
+        yield from self._used(pid, last or self._birth(starttime), now, "exit")
 
     def _birth(self, starttime: int) -> _Last | None:
         """A sample of zero at the process's birth, where it was born in the run."""
@@ -198,12 +214,12 @@ class ProcSeries:
         own_ms = self._timeline.started_ms + age_ms
         return _Last(starttime, own_ms, own_ms, 0) if age_ms >= 0 else None
 
-    def _used(self, pid: int, before: _Last | None, now: _Last) -> Iterator[ProcCpu]:
+    def _used(self, pid: int, before: _Last | None, now: _Last, source: Source) -> Iterator[ProcCpu]:
         if before is None:
             return
         if now.ticks < before.ticks:
             detail = f"CPU counter of pid {pid} went back from {before.ticks} to {now.ticks} ticks"
-            self._on_reset(now.ts_ms, detail)
+            self.resets.append(QualityMark(ts_ms=now.ts_ms, kind="reset", detail=detail))
             return
         # Differences of the rounded sum, not rounded differences: they add up to the whole.
         used_ms = units.ticks_to_ms(now.ticks, self._clk_tck) - units.ticks_to_ms(before.ticks, self._clk_tck)
@@ -214,5 +230,21 @@ class ProcSeries:
             cpu_ms=used_ms,
             dt_ms=max(now.own_ms - before.own_ms, 0),
             starttime=now.starttime,
-            source="poll",
+            source=source,
         )
+
+
+def _metric(node: str, row: RawProc) -> ProcMetric:
+    return ProcMetric(
+        ts_ms=row.ts_ms,
+        node=node,
+        pid=row.pid,
+        rss_kb=row.rss_kb,
+        utime=row.utime,
+        stime=row.stime,
+        starttime=row.starttime,
+    )
+
+
+def _rss(node: str, row: RawProc) -> ProcRss:
+    return ProcRss(ts_ms=row.ts_ms, node=node, pid=row.pid, rss_kb=row.rss_kb, starttime=row.starttime)

@@ -1,4 +1,4 @@
-"""The run's own time: wall-clock ms with every step of the wall clock taken out, and its grid.
+"""The run's own time: wall-clock ms with every step of the wall clock taken out.
 
 A row with mono_ms is placed by the monotonic clock. Without it (process rows) the wall clock is used,
 less the steps that the sampler's marks tell.
@@ -8,26 +8,31 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tracekit.records import Gap
-
-DRIFT = 1.25  # two rows this many intervals apart, or less, have lost no sample between them
+_STEP_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
+_LOOK_MS = 100  # rows of one tick may be stamped this much later than the tick itself
 
 
 class Steps:
     """Steps of the wall clock between two ticks of the sampler, from its clock_step marks."""
 
-    def __init__(self, marks: Iterable[tuple[int, int, int]]) -> None:
-        """marks: (from_ms, to_ms, step_ms): the ticks before and after, and wall minus monotonic."""
-        self._at = {(before, after): step for before, after, step in marks}
-        self.goes_back = any(step < 0 for step in self._at.values())
-        self._last: int | None = None
+    def __init__(self, started_ms: int, marks: Iterable[tuple[int, int, int]]) -> None:
+        """marks, in order: (from_ms, to_ms, step_ms): the ticks before and after, and the step's size."""
+        self._ahead = list(marks)
+        self.goes_back = any(step < 0 for _, _, step in self._ahead)
+        self._last = started_ms
         self.total = 0
 
-    def pass_tick(self, ts_ms: int) -> None:
-        """The rows have come to the tick at ts_ms."""
-        if self._last is not None:
-            self.total += self._at.get((self._last, ts_ms), 0)
+    def pass_row(self, ts_ms: int) -> None:
+        """The rows, in the order in which they were written, have come to one stamped ts_ms."""
+        while self._ahead and self._is_past(ts_ms, *self._ahead[0]):
+            self.total += self._ahead.pop(0)[2]
         self._last = ts_ms
+
+    def _is_past(self, ts_ms: int, from_ms: int, to_ms: int, step_ms: int) -> bool:
+        """Whether the step lies before this row: stamps before it are <= from_ms, after it >= to_ms."""
+        if step_ms > 0:
+            return ts_ms >= to_ms
+        return ts_ms > from_ms + _LOOK_MS or to_ms <= ts_ms < self._last
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Timeline:
             return ts_ms
         own_ms = self.started_ms + mono_ms - self.started_mono_ms
         shift = ts_ms - own_ms
-        if not self._shifts or abs(shift - self._shifts[-1][1]) > 50:
+        if not self._shifts or abs(shift - self._shifts[-1][1]) > _STEP_MS:
             self._shifts.append((own_ms, shift))
         return own_ms
 
@@ -53,70 +58,6 @@ class Timeline:
         """What the wall clock showed at that own time, as far as the rows placed so far tell."""
         if not self._shifts:
             return own_ms
-        index = max(bisect_right(self._shifts, (own_ms, 1 << 62)) - 1, 0)
-        shift = self._shifts[index][1]
-        return own_ms + (shift if abs(shift) > 50 else 0)
-
-
-class Grid:
-    """Which grid points of a series have a row. Point k owns [started_ms + k intervals, one interval on)."""
-
-    def __init__(self, started_ms: int, interval_ms: int) -> None:
-        self._started_ms = started_ms
-        self._interval_ms = interval_ms
-        self._got: set[int] = set()
-        self._rows: list[int] = []  # own times, as they come
-        self.last_ms: int | None = None
-
-    def add(self, own_ms: int) -> None:
-        """A row was sampled at that own time."""
-        point = (own_ms - self._started_ms) // self._interval_ms
-        if point not in self._got:
-            self._got.add(point)
-            self._rows.append(own_ms)
-        self.last_ms = own_ms if self.last_ms is None else max(self.last_ms, own_ms)
-
-    def add_span(self, from_ms: int, to_ms: int) -> None:
-        """Every grid point from the one of from_ms to the one of to_ms was sampled, with or without rows."""
-        first = (from_ms - self._started_ms) // self._interval_ms
-        last = (to_ms - self._started_ms) // self._interval_ms
-        self._got.update(range(first, last + 1))
-
-    def remove_between(self, from_ms: int, to_ms: int) -> None:
-        """No grid point strictly between those of two neighbouring ticks was sampled."""
-        first = (from_ms - self._started_ms) // self._interval_ms
-        last = (to_ms - self._started_ms) // self._interval_ms
-        self._got.difference_update(range(first + 1, last))
-
-    def expected(self, stopped_ms: int) -> int:
-        """How many grid points are over by stopped_ms."""
-        return max(stopped_ms - self._started_ms, 0) // self._interval_ms
-
-    def got(self, expected: int) -> int:
-        """How many of the first expected grid points were sampled."""
-        return sum(0 <= point < expected for point in self._got)
-
-    def gaps(self, expected: int, timeline: Timeline) -> list[Gap]:
-        """Runs of grid points without a sample, in wall-clock ms; the reason is still only "drift" or ""."""
-        gaps = []
-        point = 0
-        rows = sorted(self._rows)
-        while point < expected:
-            if point in self._got:
-                point += 1
-                continue
-            first = point
-            while point < expected and point not in self._got:
-                point += 1
-            from_ms = self._started_ms + first * self._interval_ms
-            to_ms = self._started_ms + point * self._interval_ms
-            reason = "drift" if self._is_drift(rows, from_ms) else ""
-            gaps.append(Gap(from_ms=timeline.wall(from_ms), to_ms=timeline.wall(to_ms), reason=reason))
-        return gaps
-
-    def _is_drift(self, rows: list[int], from_ms: int) -> bool:
-        """Whether the rows on both sides are one interval apart: they only fell on other grid points."""
-        index = bisect_right(rows, from_ms)
-        if not 0 < index < len(rows):
-            return False
-        return rows[index] - rows[index - 1] <= self._interval_ms * DRIFT
+        shifts = sorted(self._shifts)  # each file's rows began anew
+        shift = shifts[max(bisect_right(shifts, (own_ms, 1 << 62)) - 1, 0)][1]
+        return own_ms + (shift if abs(shift) > _STEP_MS else 0)

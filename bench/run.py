@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""Run every bench/bench_*.py, or those named: bench/run.py parse."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+
+def main() -> int:
+    """Each benchmark prints its own table."""
+    names = sys.argv[1:] or sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+    for name in names:
+        module = import_module(f"bench_{name}")
+        print(f"== {name}: {(module.__doc__ or '').strip().splitlines()[0]}")
+        module.main()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

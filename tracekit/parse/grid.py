@@ -1,0 +1,89 @@
+"""The grid points of a series, and which of them were sampled.
+
+Point k owns the time from started_ms + k intervals to one interval later, in the run's own time. The
+work is by rows, not by points: a run whose end is far off costs nothing.
+"""
+
+from bisect import bisect_right
+
+DRIFT = 1.25  # two rows at most this many intervals apart have lost no sample between them
+
+Span = tuple[int, int]  # points, from the first up to, not including, the second
+
+
+class Grid:
+    """The account of one series."""
+
+    def __init__(self, started_ms: int, interval_ms: int) -> None:
+        self._started_ms = started_ms
+        self._interval_ms = interval_ms
+        self._points: set[int] = set()
+        self._rows: list[int] = []  # own times, as they come
+        self._spans: list[Span] = []
+        self._missed: list[Span] = []
+        self.last_ms: int | None = None
+
+    def _point(self, own_ms: int) -> int:
+        return (own_ms - self._started_ms) // self._interval_ms
+
+    def add(self, own_ms: int) -> None:
+        """A row was sampled at that own time."""
+        self._points.add(self._point(own_ms))
+        self._rows.append(own_ms)
+        self.last_ms = own_ms if self.last_ms is None else max(self.last_ms, own_ms)
+
+    def add_span(self, from_ms: int, to_ms: int) -> None:
+        """Every grid point from the one of from_ms to the one of to_ms was sampled, with or without rows."""
+        self._spans.append((self._point(from_ms), self._point(to_ms) + 1))
+
+    def miss_between(self, from_ms: int, to_ms: int) -> None:
+        """No grid point strictly between those of two neighbouring ticks was sampled, whatever spans say."""
+        self._missed.append((self._point(from_ms) + 1, self._point(to_ms)))
+
+    def expected(self, stopped_ms: int) -> int:
+        """How many grid points are over by stopped_ms."""
+        return max(stopped_ms - self._started_ms, 0) // self._interval_ms
+
+    def sampled(self, expected: int) -> list[Span]:
+        """The points below expected that were sampled, as separate spans in order."""
+        spans = [(point, point + 1) for point in self._points]
+        for span in self._spans:
+            spans += _without(span, self._missed)
+        merged: list[Span] = []
+        for first, end in sorted(spans):
+            first, end = max(first, 0), min(end, expected)  # noqa: PLW2901 - cut to the run
+            if merged and first <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+            elif first < end:
+                merged.append((first, end))
+        return merged
+
+    def gaps(self, expected: int) -> list[tuple[int, int, bool]]:
+        """(from, to, is only drift) of each run of points without a sample, in own time."""
+        edges = [0, *(edge for span in self.sampled(expected) for edge in span), expected]
+        rows = sorted(self._rows)
+        found = []
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            if first < end:
+                from_ms = self._started_ms + first * self._interval_ms
+                to_ms = self._started_ms + end * self._interval_ms
+                found.append((from_ms, to_ms, self._is_drift(rows, from_ms)))
+        return found
+
+    def _is_drift(self, rows: list[int], from_ms: int) -> bool:
+        """Whether the rows on both sides are one interval apart: they only fell on other grid points."""
+        index = bisect_right(rows, from_ms)
+        if not 0 < index < len(rows):
+            return False
+        return rows[index] - rows[index - 1] <= self._interval_ms * DRIFT
+
+
+def _without(span: Span, holes: list[Span]) -> list[Span]:
+    """What is left of a span."""
+    left = []
+    begin, end = span
+    for first, last in sorted(holes):
+        if first < last and begin < last and first < end:
+            left.append((begin, first))
+            begin = max(begin, last)
+    return [one for one in [*left, (begin, end)] if one[0] < one[1]]

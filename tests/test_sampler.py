@@ -14,7 +14,7 @@ import pytest
 
 from tracekit.collect import procfs
 from tracekit.collect.clock import Stamp, now
-from tracekit.collect.sampler import Sampler
+from tracekit.collect.sampler import Output, Sampler
 from tracekit.collect.target import Target
 
 NASTY = ["a) b", "py) R 1 (python", "x\nX", '"', "\\", "\u00e9", "", ":(){", "(((", "a b c d e f g"]
@@ -45,7 +45,7 @@ class Recording:
     def __init__(self, target: Target, refresh: bool = False, root: str = procfs.PROC) -> None:
         self.lines: list[bytes] = []
         self.said: list[str] = []
-        self.sampler = Sampler(target, 1000, refresh, self._write, self.said.append, root)
+        self.sampler = Sampler(target, 1000, refresh, Output(self._write, self.said.append), None, root)
 
     def _write(self, lines: bytes) -> None:
         self.lines += lines.split(b"\n")
@@ -100,7 +100,7 @@ def test_pattern_is_looked_for_in_name_and_command_line_without_case(tmp_path: P
 
 def test_without_pattern_or_container_nothing_is_sampled_and_it_is_said_once() -> None:
     recording = Recording(target())
-    waits = iter([False, False, True])
+    waits = iter(["tick", "tick", "end"])
     recording.sampler.run(lambda _seconds: next(waits))
     assert recording.rows() == []
     assert recording.said == ["neither PROC_MATCH nor CONTAINER is given: no process is sampled"]
@@ -183,6 +183,26 @@ def test_container_with_a_pattern_takes_only_its_matching_processes(tmp_path: Pa
     recording = Recording(target("gunicorn", "svc", tmp_path, ID), root=str(tmp_path))
     tick(recording, 0)
     assert {row["pid"] for row in recording.rows()} == {1}
+
+
+def test_exit_records_just_before_a_grid_point_do_not_cost_the_tick() -> None:
+    recording = Recording(target("x"))
+    ticks: list[float] = []
+
+    def wait(seconds: float) -> str:
+        if len(ticks) == 3:
+            return "end"
+        if seconds > 0:
+            time.sleep(seconds + 0.001)  # a record came, and gathering took until after the grid point
+            return "exits"
+        ticks.append(time.time())
+        return "tick"
+
+    recording.sampler = Sampler(target("x"), 100, False, Output(recording._write, print))
+    recording.sampler.run(wait)
+    (summary,) = [mark for mark in recording.told("marks.jsonl") if mark["kind"] == "ticks"]
+    assert summary["ticks"] == 3
+    assert ticks[-1] - ticks[0] < 0.25
 
 
 def test_late_tick_is_a_mark_and_not_a_silence(tmp_path: Path) -> None:

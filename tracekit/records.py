@@ -105,6 +105,7 @@ class ProcInventory(Record, frozen=True):
     utime: Ticks | None = None
     stime: Ticks | None = None
     maxrss_kb: Count | None = None
+    cpu_ms: DurationMs | UnsetType = UNSET
 
 
 class Mark(Record, frozen=True):

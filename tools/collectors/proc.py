@@ -15,26 +15,31 @@ started, nor the commands that started the run.
 """
 
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
-from tracekit.collect.sampler import Sampler
+from tracekit.collect.sampler import Output, Sampler
 from tracekit.collect.target import Target
+from tracekit.collect.taskstats import ExitListener
+
+GATHER_S = 0.02
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Sample until SIGTERM or SIGINT."""
     cli.parser(__doc__ or "").parse_args(argv)
     settings = cli.load_settings()
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # they are waited for between the ticks
+    ending = _ending_signals()
     collecting = {os.getpid(), os.getppid()}
     ours = collecting | {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
+    listener = _listener() if settings["PROC_MATCH"] or settings["CONTAINER"] else None
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
@@ -43,11 +48,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",
-        write=_write_all,
-        say=cli.warn,
+        output=Output(_write_all, cli.warn),
+        listener=listener,
     )
-    sampler.run(lambda seconds: signal.sigtimedwait(ends, seconds) is not None)
+    sampler.run(lambda seconds: _wait(seconds, ending, listener))
     return cli.DONE
+
+
+def _listener() -> ExitListener | None:
+    try:
+        return ExitListener()
+    except OSError as error:
+        cli.warn(f"no exit records ({error}): CPU of processes that end between two samples is not seen")
+        return None
+
+
+def _ending_signals() -> int:
+    """A descriptor that becomes readable at SIGTERM or SIGINT."""
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writable)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: None)  # the descriptor tells
+    return readable
+
+
+def _wait(seconds: float, ending: int, listener: ExitListener | None) -> str:
+    """What ends the wait; exit records are taken some at a time, for each waking costs more than it holds."""
+    seconds = max(seconds, 0.0)
+    deadline = time.monotonic() + seconds
+    watched = [ending, listener.fileno()] if listener else [ending]
+    ready, _, _ = select.select(watched, [], [], seconds)
+    if not ready or (seconds == 0 and ending not in ready):
+        return "tick"
+    if ending not in ready:
+        pause = min(GATHER_S, max(deadline - time.monotonic(), 0.0))
+        ready, _, _ = select.select([ending], [], [], pause)
+    return "end" if ending in ready else "exits"
 
 
 def _write_all(lines: bytes) -> None:

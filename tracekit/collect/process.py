@@ -17,6 +17,7 @@ class Process:
     descriptors: tuple[int, int] | None
     head: bytes  # the constant parts of its row in proc_metrics.jsonl
     tail: bytes
+    dead_ms: float = 0.0  # CPU of threads that had ended before the exit records were listened to
 
     def read(self) -> tuple[bytes, bytes]:
         """(stat, statm) now. Raises OSError where the process is gone."""

@@ -50,6 +50,23 @@ def read_cmdline(pid: int, root: str = PROC) -> str:
     return as_text(read(pid, "cmdline", root).rstrip(b"\0").replace(b"\0", b" "))
 
 
+def dead_threads_ms(pid: int, clk_tck: int, root: str = PROC) -> float:
+    """CPU in ms that threads of the process had used which have ended before now.
+
+    The process's total (stat, in ticks) less what its living threads used (schedstat, in ns). Less than
+    two ticks is the rounding of the total, and none."""
+    fields = read_stat(pid, root).fields
+    total_ms = (int(fields[UTIME]) + int(fields[STIME])) * 1000 / clk_tck
+    living_ns = 0
+    for thread in os.listdir(f"{root}/{pid}/task"):  # noqa: PTH208 - as list_pids
+        try:
+            living_ns += int(read(pid, f"task/{thread}/schedstat", root).split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    dead_ms = total_ms - living_ns / 1e6
+    return dead_ms if dead_ms > 2000 / clk_tck else 0.0
+
+
 def list_pids(root: str = PROC) -> set[int]:
     """Every process there is now."""
     return {int(name) for name in os.listdir(root) if name.isdigit()}  # noqa: PTH208 - once a second

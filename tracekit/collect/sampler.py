@@ -10,39 +10,61 @@ and marks, and an empty line that says the tick is done.
 
 import os
 import resource
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from tracekit import jsonl, units
 from tracekit.collect import clock, procfs
 from tracekit.collect.clock import STEP_MS, Stamp
+from tracekit.collect.endings import Ending, Endings
 from tracekit.collect.finder import Finder, Found
 from tracekit.collect.process import Process
 from tracekit.collect.rows import mark_row
 from tracekit.collect.target import Target
+from tracekit.collect.taskstats import ExitListener
 
 LOOK_MS = 1000
 SUMMARY_MS = 60_000
 
 
+class Output:
+    """Where the sampler's lines go, and its messages for people: one a cause."""
+
+    def __init__(self, write: Callable[[bytes], object], say: Callable[[str], None]) -> None:
+        self.write = write
+        self._say = say
+        self._said: set[str] = set()
+
+    def say_once(self, message: str) -> None:
+        """Say it, unless it was said before."""
+        if message not in self._said:
+            self._said.add(message)
+            self._say(message)
+
+
 class Sampler:
-    """Finds, reads and follows the target's processes; write takes the lines of each tick."""
+    """Finds, reads and follows the target's processes, to their end and to the last of their CPU."""
 
     def __init__(
         self,
         target: Target,
         interval_ms: int,
         refresh: bool,
-        write: Callable[[bytes], object],
-        say: Callable[[str], None],
+        output: Output,
+        listener: ExitListener | None = None,
         root: str = procfs.PROC,
     ) -> None:
-        """say: one message for people; root: where /proc is."""
+        """listener: where exit records come from, None where they cannot be had; root: where /proc is."""
         self._target = target
         self._interval_ms = interval_ms
-        self._write = write
-        self._say = say
-        self._said: set[str] = set()
-        self._finder = Finder(target, refresh, os.sysconf("SC_CLK_TCK"), self._say_once, root)
+        self._output = output
+        self._listener = listener
+        self._root = root
+        self._clk_tck = os.sysconf("SC_CLK_TCK")
+        self._finder = Finder(target, refresh, self._clk_tck, output.say_once, root)
+        self._endings = Endings(target, lambda pid: pid in self._processes, refresh, root)
+        self._listening_since_ms = clock.now().mono_ms
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))
         self._processes: dict[int, Process] = {}
         self._next_look_ms = 0
@@ -51,18 +73,27 @@ class Sampler:
         self._ticks = 0
         self._rows = 0
 
-    def run(self, wait: Callable[[float], bool]) -> None:
-        """Tick at each grid point of the wall clock; wait(seconds) is true when it is time to end."""
+    def run(self, wait: Callable[[float], str]) -> None:
+        """Tick at each grid point of the wall clock.
+
+        wait(seconds) returns "tick" when they are over (or none are left), "exits" when the listener has
+        something before, "end" when it is time to end."""
         allow_many_files()
         if self._target.is_nothing:
-            self._say_once("neither PROC_MATCH nor CONTAINER is given: no process is sampled")
-        while not wait(clock.seconds_to_grid(self._interval_ms)):
-            self.tick(clock.now())
-        self._write(b"".join(self._summary(self._last)))
+            self._output.say_once("neither PROC_MATCH nor CONTAINER is given: no process is sampled")
+        deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
+        while (what := wait(deadline - time.monotonic())) != "end":
+            if what == "exits":
+                self._output.write(b"".join(self._take_exits(clock.now())))
+            else:
+                self.tick(clock.now())
+                deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
+        lines = [*self._take_exits(clock.now()), *self._summary(self._last)]
+        self._output.write(b"".join(lines))
 
     def tick(self, stamp: Stamp) -> None:
         """Sample every process in sight; look for new ones where it is time to."""
-        lines = list(self._discontinuities(stamp))
+        lines = [*self._discontinuities(stamp), *self._take_exits(stamp)]
         lines += self._sample(stamp, list(self._processes.values()))
         if stamp.mono_ms >= self._next_look_ms:
             lines += self._look(stamp)
@@ -73,23 +104,25 @@ class Sampler:
         if stamp.mono_ms - self._summary_from.mono_ms >= SUMMARY_MS:
             lines += self._summary(stamp)
         lines.append(b"\n")
-        self._write(b"".join(lines))
+        self._output.write(b"".join(lines))
 
     def _look(self, stamp: Stamp) -> Iterator[bytes]:
         new = list(self._finder.look(self._processes, bool(self._processes), stamp.mono_ms))
         for found in new:
             self._processes[found.process.pid] = found.process
+            self._note_dead_threads(found.process)
             yield _seen(stamp, found)
         yield from self._sample(clock.now(), [found.process for found in new])
 
     def _sample(self, stamp: Stamp, processes: Iterable[Process]) -> Iterator[bytes]:
         when = b'{"ts_ms":%d' % stamp.ts_ms
         page_kb = self._page_kb
+        gone: list[Process] = []
         for process in processes:
             try:
                 stat, statm = process.read()
             except OSError:
-                yield self._forget(process, stamp)
+                gone.append(process)
                 continue
             fields = stat[stat.rindex(b")") + 2 :].split(b" ", 13)
             rss_kb = int(statm.split(b" ", 2)[1]) * page_kb
@@ -97,14 +130,60 @@ class Sampler:
                 when, process.head, rss_kb, fields[procfs.UTIME], fields[procfs.STIME], process.tail
             )  # fmt: skip
             self._rows += 1
+        if gone:
+            yield from self._take_exits(stamp)  # the record comes before the process is gone
+            for process in gone:
+                if self._processes.get(process.pid) is process:
+                    self._forget(process)
+                    yield _ended(stamp, process.pid, process.starttime)
 
-    def _forget(self, process: Process, stamp: Stamp) -> bytes:
+    def _forget(self, process: Process) -> None:
         del self._processes[process.pid]
         process.close()
         if not self._processes:
             self._finder.start_over()
-        row = {"ts_ms": stamp.ts_ms, "event": "end", "pid": process.pid, "starttime": process.starttime}
-        return b"@proc_inventory.jsonl " + jsonl.encode(row)
+
+    def _note_dead_threads(self, process: Process) -> None:
+        """What an older process's ended threads used is in no exit record."""
+        if units.ticks_to_ms(process.starttime, self._clk_tck) <= self._listening_since_ms:
+            with suppress(OSError, ValueError):  # it has just ended, or this kernel has no schedstat
+                process.dead_ms = procfs.dead_threads_ms(process.pid, self._clk_tck, self._root)
+
+    def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
+        """The endings of the target's processes since the last time."""
+        if self._listener is None:
+            return
+        try:
+            for task in self._listener.read():
+                ending = self._endings.add(task)
+                if ending:
+                    yield from self._take_ending(stamp, ending)
+        except OSError as error:  # ENOBUFS: the kernel dropped some
+            yield _mark(stamp, "exits_lost", reason=str(error.strerror))
+
+    def _take_ending(self, stamp: Stamp, ending: Ending) -> Iterator[bytes]:
+        process = self._processes.get(ending.pid)
+        if process:
+            self._forget(process)
+            yield _ended(stamp, ending.pid, process.starttime, **self._final(ending, process.dead_ms))
+        elif self._endings.belongs(ending):
+            born_ms = stamp.mono_ms - ending.elapsed_ms
+            starttime = max(born_ms, 0) * self._clk_tck // 1000
+            known = {"ppid": ending.ppid, "comm": ending.comm, **self._final(ending, 0.0)}
+            yield _ended(stamp, ending.pid, starttime, **known)
+
+    def _final(self, ending: Ending, dead_ms: float) -> dict[str, object]:
+        cpu_ms = round(ending.cpu_ms + dead_ms, 3)
+        ticks = int(cpu_ms * self._clk_tck / 1000)
+        user_ticks = round(ticks * ending.user_share)
+        return {
+            "exit_code": ending.exit_code,
+            "signal": ending.signal,
+            "utime": user_ticks,
+            "stime": ticks - user_ticks,
+            "maxrss_kb": ending.peak_rss_kb,
+            "cpu_ms": cpu_ms,
+        }
 
     def _discontinuities(self, stamp: Stamp) -> Iterator[bytes]:
         """Marks for ticks that did not come, and for a step of the wall clock."""
@@ -132,10 +211,10 @@ class Sampler:
         yield _mark(stamp, "ticks", **span, reason=reason, ticks=self._ticks, rows=self._rows)
         self._summary_from, self._ticks, self._rows = stamp, 0, 0
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
-            self._say(message)
+
+def _ended(stamp: Stamp, pid: int, starttime: int, **known: object) -> bytes:
+    row = {"ts_ms": stamp.ts_ms, "event": "end", "pid": pid, "starttime": starttime, **known}
+    return b"@proc_inventory.jsonl " + jsonl.encode(row)
 
 
 def _seen(stamp: Stamp, found: Found) -> bytes:

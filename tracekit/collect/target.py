@@ -62,6 +62,10 @@ class Target:
         """Whether this process is meant. Raises OSError where it has gone meanwhile."""
         if self.container and not self._is_in_container(pid):
             return False
+        return self.matches(comm, cmdline)
+
+    def matches(self, comm: str, cmdline: str) -> bool:
+        """Whether the name or the command line is meant; any is where only a container was given."""
         if self._pattern is None:
             return bool(self.container)
         return bool(self._pattern.search(comm) or self._pattern.search(cmdline))

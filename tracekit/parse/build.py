@@ -36,6 +36,7 @@ from tracekit.records import (
     QualityMark,
     Rejected,
 )
+from tracekit.units import ticks_to_ms
 
 T = TypeVar("T")
 _TEXT_LIMIT = 65_536
@@ -158,7 +159,7 @@ class _Build:
         if not clk_tck:
             raise TracekitError(f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing")
         metrics, cpu, rss = (LinesFile(self._folder, name) for name in _PROC_FILES)
-        grid, ends = self._grids["proc"], self._final_ticks()
+        grid, ends = self._grids["proc"], self._final_cpu(clk_tck)
         series = ProcSeries(self._node, clk_tck, (metrics, cpu, rss), self._timeline, grid, ends)
         account = self._account(path.name)
         batches = Reader(RawProc, self._reject).read(path, account)
@@ -170,13 +171,14 @@ class _Build:
         self._files += [metrics.close(), cpu.close(), rss.close()]
         cover_proc_ticks(grid, self._marks, self._timeline)
 
-    def _final_ticks(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """(pid, starttime) -> (ts_ms, CPU ticks) of the processes whose end the inventory tells in full."""
-        return {
-            (row.pid, row.starttime): (row.ts_ms, row.utime + row.stime)
-            for row in self._written("proc_inventory.jsonl", ProcInventory)
-            if row.event == "end" and row.utime is not None and row.stime is not None
-        }
+    def _final_cpu(self, clk_tck: int) -> dict[tuple[int, int], tuple[int, float]]:
+        """(pid, starttime) -> (ts_ms, CPU in ms) of the processes whose end the inventory tells in full."""
+        ends = {}
+        for row in self._written("proc_inventory.jsonl", ProcInventory):
+            if row.event == "end" and row.utime is not None and row.stime is not None:
+                cpu_ms = ticks_to_ms(row.utime + row.stime, clk_tck) if row.cpu_ms is UNSET else row.cpu_ms
+                ends[row.pid, row.starttime] = (row.ts_ms, cpu_ms)
+        return ends
 
     def _tell_far(self, name: str, times: list[int]) -> None:
         """Rows outside of the run's time are kept, with one mark a file."""

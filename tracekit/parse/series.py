@@ -127,12 +127,12 @@ class LinkSeries:
 
 
 class _Last(Struct):
-    """A process's sample before: its identity, own time, and CPU counter."""
+    """A process's sample before: its identity, own time, and the CPU that it had used by then, ms."""
 
     starttime: int
     ts_ms: int
     own_ms: int
-    ticks: int
+    cpu_ms: float
 
 
 class ProcSeries:
@@ -145,9 +145,9 @@ class ProcSeries:
         outs: tuple[LinesFile, LinesFile, LinesFile],
         timeline: Timeline,
         grid: Grid,
-        ends: dict[tuple[int, int], tuple[int, int]],
+        ends: dict[tuple[int, int], tuple[int, float]],
     ) -> None:
-        """clk_tck: ticks a second. outs: metrics, cpu, rss. ends: identity -> (ts_ms, final ticks)."""
+        """clk_tck: ticks a second. outs: metrics, cpu, rss. ends: identity -> (ts_ms, final CPU in ms)."""
         self._node, self._clk_tck = node, clk_tck
         self._metrics, self._cpu, self._rss = outs
         self._timeline, self._grid, self._ends = timeline, grid, ends
@@ -171,7 +171,9 @@ class ProcSeries:
             last = self._last.get(row.pid)
             before = last if last and last.starttime == row.starttime else self._birth(row.starttime)
             own_ms = row.ts_ms - self._timeline.steps.total
-            now = _Last(row.starttime, row.ts_ms, own_ms, row.utime + row.stime)
+            # The rounded sum, so that its differences add up to the whole.
+            cpu_ms = units.ticks_to_ms(row.utime + row.stime, self._clk_tck)
+            now = _Last(row.starttime, row.ts_ms, own_ms, cpu_ms)
             cpu.extend(self._used(row.pid, before, now, "poll"))
             self._replace(row.pid, last, now)
         self._metrics.write([_metric(self._node, row) for row in kept])
@@ -201,8 +203,8 @@ class ProcSeries:
 
     def _closing(self, pid: int, starttime: int, last: "_Last | None") -> Iterator[ProcCpu]:
         """Final minus last sampled; all of it for a process of this run that was never sampled."""
-        ts_ms, ticks = self._ends.pop((pid, starttime))
-        now = _Last(starttime, ts_ms, ts_ms - self._timeline.steps.total, ticks)
+        ts_ms, cpu_ms = self._ends.pop((pid, starttime))
+        now = _Last(starttime, ts_ms, ts_ms - self._timeline.steps.total, cpu_ms)
         yield from self._used(pid, last or self._birth(starttime), now, "exit")
 
     def _birth(self, starttime: int) -> _Last | None:
@@ -217,21 +219,27 @@ class ProcSeries:
     def _used(self, pid: int, before: _Last | None, now: _Last, source: Source) -> Iterator[ProcCpu]:
         if before is None:
             return
-        if now.ticks < before.ticks:
-            detail = f"CPU counter of pid {pid} went back from {before.ticks} to {now.ticks} ticks"
+        used_ms = now.cpu_ms - before.cpu_ms
+        # The final figure is counted in another way: it may be up to two ticks less than the last sample.
+        if used_ms < (0 if source == "poll" else -2000 / self._clk_tck):
+            detail = f"CPU of pid {pid} went back from {before.cpu_ms:.0f} to {now.cpu_ms:.0f} ms"
             self.resets.append(QualityMark(ts_ms=now.ts_ms, kind="reset", detail=detail))
             return
-        # Differences of the rounded sum, not rounded differences: they add up to the whole.
-        used_ms = units.ticks_to_ms(now.ticks, self._clk_tck) - units.ticks_to_ms(before.ticks, self._clk_tck)
         yield ProcCpu(
             ts_ms=now.ts_ms,
             node=self._node,
             pid=pid,
-            cpu_ms=used_ms,
+            cpu_ms=_number(max(used_ms, 0)),
             dt_ms=max(now.own_ms - before.own_ms, 0),
             starttime=now.starttime,
             source=source,
         )
+
+
+def _number(value_ms: float) -> float:
+    """Microseconds kept; a whole number without its ".0", as the kernel's ticks give it."""
+    rounded = round(value_ms, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _metric(node: str, row: RawProc) -> ProcMetric:

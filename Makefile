@@ -12,6 +12,9 @@ VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PRO
 literal = $(eval override $1 := $$(value $1))$(eval export $1)
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(call literal,$(name))))
 
+typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(filter-out $(VARIABLES),$(typed)),$(warning $(name) is no variable of Tracekit and does nothing))
+
 PYTHON := .venv/bin/python -I
 
 # Each target first refuses a bad variable, also under `make -n`.

@@ -137,7 +137,7 @@ def test_a_line_that_was_written_in_part_is_cut_off_again(
 @pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)
 def test_every_collector_describes_itself(collector: catalog.Collector) -> None:
     assert os.access(collector.path, os.X_OK)
-    shown = subprocess.run([collector.path, "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([collector.path, "--help"], capture_output=True, text=True, check=True, timeout=10)
     assert len(shown.stdout.splitlines()) >= 3
     assert f"`{collector.name}`" in (ROOT / "README.md").read_text()
     assert collector.series
@@ -146,7 +146,8 @@ def test_every_collector_describes_itself(collector: catalog.Collector) -> None:
 
 @pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)
 def test_every_collector_refuses_an_unknown_argument(collector: catalog.Collector) -> None:
-    done = subprocess.run([collector.path, "--no-such"], capture_output=True, text=True, check=False)
+    command = [collector.path, "--no-such"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     assert done.returncode == 2
     assert done.stdout == ""
 

@@ -131,7 +131,7 @@ def test_start_on_a_finished_run_refuses_another_node(checkout: Checkout) -> Non
     before = {path: path.read_bytes() for path in checkout.logs("node").iterdir()}
     done = checkout.make("start-collect", "RUN_ID=node", "NODE_ID=b", **LO)
     assert done.returncode == 2
-    assert "recorded as NODE_ID=a, not b" in done.stderr
+    assert "recorded with NODE_ID=a, not b" in done.stderr
     assert {path: path.read_bytes() for path in checkout.logs("node").iterdir()} == before
 
 
@@ -313,5 +313,5 @@ def test_collector_never_samples_itself(checkout: Checkout) -> None:
     assert checkout.make("stop-collect", "RUN_ID=self").returncode == 0
     seen = lines_of(checkout.logs("self") / "proc_inventory.jsonl")
     assert not own & {row["pid"] for row in seen}
-    assert not [row for row in seen if "start-collect" in str(row.get("cmdline"))]
+    assert not [row for row in seen if "RUN_ID=self" in str(row.get("cmdline"))]
     assert "left out" in (checkout.logs("self") / "procmon.err").read_text()

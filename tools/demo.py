@@ -15,9 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+
+import msgspec
+
 from tracekit import ROOT, cli
 from tracekit.collect import identity
 from tracekit.errors import TracekitError
+from tracekit.records import ProcCpu
 from tracekit.settings import Settings
 
 SECONDS = 20
@@ -52,6 +56,7 @@ class Work:
     def __init__(self) -> None:
         self._files = _real_files()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self.pids: set[int] = set()
         self.cpu_s = 0.0
 
     def step(self, second: float) -> None:
@@ -61,6 +66,7 @@ class Work:
                 self._running[index] = subprocess.Popen(
                     [*program, *self._files], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 )
+                self.pids.add(self._running[index].pid)
             elif second >= end and index in self._running:
                 self._end(index)
 
@@ -128,10 +134,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     cli.out()
     code = _call(run_id, *python, "tools/show.py", DIR="")
+    traced_s = _traced_cpu_s(ROOT / "logs" / run_id / "cctf", work.pids)
+    share = f" ({100 * traced_s / work.cpu_s:.1f} %)" if work.cpu_s else ""
     cli.out(
-        f"Truth      the kernel counted {work.cpu_s:.2f} s of CPU for these processes when they ended (wait4)"
+        f"Truth      of the demo's own {len(work.pids)} processes the trace holds {traced_s:.2f} s of CPU,"
     )
+    cli.out(f"           the kernel counted {work.cpu_s:.2f} s when they ended (wait4){share}")
     return code
+
+
+def _traced_cpu_s(cctf: Path, pids: set[int]) -> float:
+    """CPU in s that the trace holds for these processes."""
+    decoder = msgspec.json.Decoder(ProcCpu)
+    with (cctf / "proc_cpu.jsonl").open("rb") as lines:
+        return sum(row.cpu_ms for row in map(decoder.decode, lines) if row.pid in pids) / 1000
 
 
 if __name__ == "__main__":

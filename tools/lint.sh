@@ -4,6 +4,7 @@
 
 # shellcheck source=tools/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+no_arguments "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 main() {

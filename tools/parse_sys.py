@@ -19,6 +19,8 @@ from tracekit.runs import existing_run
 
 def _tell(result: Result, run_id: str) -> int:
     cli.out(f"logs/{run_id}/cctf: {result.records} records")
+    if result.unknown:
+        cli.warn(f"left where they are, for they are no part of the format: {', '.join(result.unknown)}")
     if result.torn:
         cli.warn(f"{result.torn} torn last lines (their writer was killed) are in cctf/rejected.jsonl")
     bad = result.rejected - result.torn

@@ -95,6 +95,7 @@ main() {
     ;;
   --check)
     check_python
+    [[ ${2-dev} == dev ]] || die 2 "unknown argument '$2'; see --help"
     command -v vegeta >/dev/null || printf 'vegeta is not there: only load targets need it\n'
     check_only "${@:2}"
     return

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli
 from tracekit.errors import TracekitError
-from tracekit.runs import existing_run
+from tracekit.runs import chosen_cctf
 from tracekit.summary import summarise
 from tracekit.validate import find_problems
 
@@ -22,10 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__ or "")
     parser.add_argument("dir", nargs="?", metavar="DIR")
     settings = cli.load_settings(DIR=parser.parse_args(argv).dir)
-    folder = Path(settings["DIR"]) if settings["DIR"] else existing_run(settings).dir / "cctf"
+    folder = chosen_cctf(settings)
+    name = cli.shown(folder)
     if next(find_problems(folder), None):
-        raise TracekitError(f"{cli.shown(folder)}: not valid; `make validate DIR=...` says why")
-    for line in summarise(folder, cli.shown(folder)):
+        raise TracekitError(f"{name}: not valid; `make validate DIR={name}` says why")
+    for line in summarise(folder, name):
         cli.out(line)
     return cli.DONE
 

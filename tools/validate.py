@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli
-from tracekit.runs import existing_run
+from tracekit.runs import chosen_cctf
 from tracekit.validate import find_problems, read_manifest
 
 SHOWN = 20
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__ or "")
     parser.add_argument("dir", nargs="?", metavar="DIR")
     settings = cli.load_settings(DIR=parser.parse_args(argv).dir)
-    folder = Path(settings["DIR"]) if settings["DIR"] else existing_run(settings).dir / "cctf"
+    folder = chosen_cctf(settings)
     problems = find_problems(folder)
     shown = list(islice(problems, SHOWN))
     for problem in shown:
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.warn(f"{cli.shown(folder)}: not valid" + (f"; {more} more problems" if more else ""))
         return cli.FAILED
     manifest = read_manifest(folder)
-    records = sum(file.records for file in manifest.files if file.name.endswith(".jsonl"))
+    lines = [file for file in manifest.files if file.name.endswith(".jsonl")]
+    records = sum(file.records for file in lines if file.name != "rejected.jsonl")
     cli.out(f"{cli.shown(folder)}: valid, {len(manifest.files)} files, {records} records")
     return cli.DONE
 

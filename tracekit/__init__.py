@@ -22,7 +22,7 @@ def _continue_in_venv() -> None:
     if not command.is_relative_to(ROOT / "tools") or find_spec("msgspec") is not None:
         return
     python = ROOT / ".venv" / "bin" / "python"
-    if python.exists() and not sys.executable.startswith(str(python.parent)):
+    if os.access(python, os.X_OK) and not sys.executable.startswith(str(python.parent)):
         os.execv(python, [str(python), *sys.orig_argv[1:]])
     if command.name not in _STDLIB_ONLY:
         sys.exit(f"{command.stem}: the Python environment is missing or incomplete: run 'make setup'")

@@ -63,6 +63,9 @@ def run(main: Callable[[Sequence[str] | None], int]) -> int:
     except TracekitError as error:
         warn(f"{error} (exit {error.exit_code})")
         return error.exit_code
+    except BrokenPipeError:  # the reader, head perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         warn(f"{where}{error.strerror or error} (exit {FAILED})")

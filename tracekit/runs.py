@@ -136,6 +136,15 @@ def chosen_run(settings: Settings, root: Path = ROOT) -> Run:
     return run
 
 
+def chosen_cctf(settings: Settings, root: Path = ROOT) -> Path:
+    """The cctf directory that is meant: DIR (or its cctf/) where given, else that of the run."""
+    if not settings["DIR"]:
+        return existing_run(settings, root).dir / "cctf"
+    folder = Path(settings["DIR"])
+    is_outer = not (folder / "manifest.json").exists() and (folder / "cctf" / "manifest.json").exists()
+    return folder / "cctf" if is_outer else folder
+
+
 def existing_run(settings: Settings, root: Path = ROOT) -> Run:
     """chosen_run, which must have a directory under logs/."""
     run = chosen_run(settings, root)

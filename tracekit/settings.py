@@ -126,8 +126,10 @@ def read_env_file(path: Path) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
-        if not equals or name not in BY_NAME:
-            raise UsageError(f"{path.name}:{number}: wanted NAME=value, NAME as `make help` lists it")
+        if not equals:
+            raise UsageError(f"{path.name}:{number}: wanted NAME=value")
+        if name not in BY_NAME:
+            raise UsageError(f"{path.name}:{number}: {name!a} is none of {', '.join(BY_NAME)}")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[name] = value

@@ -29,7 +29,9 @@ def _new_run() -> Run:
 
 def _start(settings: Settings) -> None:
     run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else _new_run()
-    node_meta = start(run, settings, os.environ)
+    node_meta, was_live = start(run, settings, os.environ)
+    if was_live:
+        cli.out(f"RUN_ID={run.run_id} was live: its collectors were stopped, and are started again")
     cli.out(
         f"started RUN_ID={run.run_id} "
         f"node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}"

@@ -1,15 +1,15 @@
 """The collectors there are: every program in tools/collectors/, described by its own first comment block.
 
-    # Summary: what it samples, in one line
-    # Series: cpu            its name in quality.json and in marks
-    # Writes: a.jsonl b.jsonl    raw files; the first takes its plain lines
-    # Needs: mpstat (package sysstat), ...
-    # Switch: PROC_SAMPLING  optional: a variable that turns it off with 0
-    # Errors: procmon.err    optional: the raw file for its messages (stderr)
+    # Summary: CPU utilisation of the host, once a second.
+    # Series: cpu
+    # Writes: resources.jsonl
+    # Needs: mpstat (package sysstat)
 
-A program put there is found by this module, by `make doctor`, by start and by the tests.
+docs/architecture.md has the table of the fields. A program put there is found by this module, by set-up, by
+start and by the tests.
 """
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tracekit import ROOT
 from tracekit.errors import TracekitError
-from tracekit.settings import Settings
+from tracekit.settings import BY_NAME, Settings
 
 FOLDER = ROOT / "tools" / "collectors"
 _FIELD = re.compile(r"^# ([A-Z][a-z]+): *(.*)$")
@@ -54,6 +54,11 @@ def describe(path: Path) -> Collector:
             break
         if found := _FIELD.match(line):
             fields[found.group(1)] = found.group(2)
+    if fields.get("Switch", "RUN_ID") not in BY_NAME:
+        raise TracekitError(
+            f"{path.name}: Switch: {fields['Switch']} is no variable; "
+            "add it to tracekit/settings.py and to the Makefile's list"
+        )
     try:
         return Collector(
             name=path.stem,
@@ -71,7 +76,11 @@ def describe(path: Path) -> Collector:
 
 def collectors() -> list[Collector]:
     """All of them, by name."""
-    return [describe(path) for path in sorted(FOLDER.iterdir()) if path.suffix in (".sh", ".py")]
+    found = [path for path in sorted(FOLDER.iterdir()) if path.suffix in (".sh", ".py")]
+    for path in found:
+        if not os.access(path, os.X_OK):
+            raise TracekitError(f"{path.name}: not executable; chmod +x tools/collectors/{path.name}")
+    return [describe(path) for path in found]
 
 
 def chosen(settings: Settings) -> list[Collector]:

@@ -76,7 +76,8 @@ class Finder:
                 return None
             if self._target.is_ours(pid, ppid):
                 self._refused[pid] = 0
-                self._say("the collector's own processes match PROC_MATCH too; they are left out")
+                if self._target.matches(stat.comm, ""):  # make's own command line holds the pattern itself
+                    self._say("the collector's own processes match PROC_MATCH too; they are left out")
                 return None
             process = open_process(pid, starttime, self._root)
         except (FileNotFoundError, ProcessLookupError):

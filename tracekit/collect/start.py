@@ -24,17 +24,18 @@ from tracekit.runs import Run, make_state
 from tracekit.settings import Settings
 
 _OWN_NEEDS = (("ip", "iproute2"), ("ping", "iputils-ping"))
+_OF_THE_NODE = {"NODE_ID": "node", "STAGE": "stage", "IFACE": "iface"}
 START_S = 15.0  # a tool's first row comes after 1 to 2 s; a loaded machine is slower
 
 
-def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Start collecting, or collect again into the same run; returns node_meta.json's content.
+def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
+    """Start collecting, or collect again into the same run: node_meta.json's content; whether it was live.
 
     Raises TracekitError, with nothing left running and nothing half-made, where that cannot be done."""
     chosen = catalog.chosen(settings)
     _refuse_missing(chosen)
     before = jsonl.read_document(run.dir / "node_meta.json")
-    settings = _with_node(settings, before)
+    settings = _as_recorded(settings, before, jsonl.read_document(run.dir / "run_meta.json"))
     nic = identity.find_nic(settings)
     was_live = _stop_live(run)
     stopped_ms = jsonl.read_document(run.dir / "run_meta.json").get("stopped_ms")
@@ -49,7 +50,7 @@ def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> dict[str,
         whole_ms = ready["ready_ms"] // 1000 * 1000
         mono_ms = ready["ready_mono_ms"] - (ready["ready_ms"] - whole_ms)
         jsonl.update_document(run.dir / "run_meta.json", started_ms=whole_ms, started_mono_ms=mono_ms)
-    return node_meta
+    return node_meta, was_live
 
 
 def _refuse_missing(chosen: Sequence[Collector]) -> None:
@@ -84,19 +85,30 @@ def _undone_by_failure(folder: Path) -> Iterator[None]:
         if is_new:
             shutil.rmtree(folder)
         for path, content in kept.items():
-            path.write_bytes(content)
+            with jsonl.replacing(path) as stream:
+                stream.write(content)
         raise
 
 
-def _with_node(settings: Settings, before: Mapping[str, Any]) -> Settings:
-    """NODE_ID: as given, else as this run already has it, else the host's name."""
-    known = before.get("node")
-    node = settings["NODE_ID"] or known or identity.default_node_id()
-    if known is not None and node != known:
-        raise TracekitError(
-            f"this run was recorded as NODE_ID={known}, not {node}: choose another RUN_ID, or NODE_ID={known}"
-        )
-    return Settings({**settings.values, "NODE_ID": node}, settings.given)
+def _as_recorded(settings: Settings, node: Mapping[str, Any], run: Mapping[str, Any]) -> Settings:
+    """What the run was begun with holds for all of it: a row would mean another thing before and after.
+
+    Raises TracekitError where another value is given now."""
+    values = dict(settings.values)
+    if not values["NODE_ID"] and not node:
+        values["NODE_ID"] = identity.default_node_id()
+    recorded = {name: node.get(key) for name, key in _OF_THE_NODE.items()}
+    recorded["PROC_INTERVAL_MS"] = run.get("interval_ms")
+    for name, value in recorded.items():
+        if value is None:
+            continue
+        if name in settings.given and settings[name] != str(value):
+            raise TracekitError(
+                f"this run was recorded with {name}={value}, not {settings[name]}: "
+                f"choose another RUN_ID, or {name}={value}"
+            )
+        values[name] = str(value)
+    return Settings(values, settings.given)
 
 
 def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def stop(run: Run) -> list[str]:
     stamp = clock.now()
     was_live = _end_recorder(run)
     state = run.told()
-    strays = _end_strays(state)
+    strays = _end_strays(run, state)
     meta_path = run.dir / "run_meta.json"
     is_open = (
         run.dir.is_dir() and meta_path.exists() and jsonl.read_document(meta_path).get("stopped_ms") is None
@@ -80,16 +80,30 @@ def _end_recorder(run: Run) -> bool:
     raise TracekitError(f"the recorder (pid {pid}) of run {run.run_id} does not end, not even by SIGKILL")
 
 
-def _end_strays(state: Mapping[str, Any]) -> list[str]:
-    """Kill the collectors that outlived a killed recorder: same pid, same start time, its own session."""
+def _end_strays(run: Run, state: Mapping[str, Any]) -> list[str]:
+    """Kill what outlived a killed recorder: the sessions of its collectors, and only what is this run's."""
     killed = []
     for name, one in state.get("collectors", {}).items():
-        pid = one.get("pid")
-        if isinstance(pid, int) and pid > 1 and procfs.starttime(pid) == one.get("starttime"):
+        session = one.get("pid")
+        strays = [pid for pid in procfs.list_pids() if _is_stray(pid, session, run.run_id)]
+        for pid in strays:
             with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-                killed.append(str(name))
+                os.kill(pid, signal.SIGKILL)
+        if strays:
+            killed.append(str(name))
     return killed
+
+
+def _is_stray(pid: int, session: object, run_id: str) -> bool:
+    """In the session that the collector led, alive, and started with this run's id in its environment."""
+    try:
+        fields = procfs.read_stat(pid).fields
+        is_dead = fields[procfs.STATE] in (b"Z", b"X")
+        if is_dead or int(fields[procfs.SESSION]) != session:
+            return False
+        return f"RUN_ID={run_id}".encode() in procfs.read(pid, "environ").split(b"\0")
+    except (OSError, ValueError):
+        return False
 
 
 def _note_clock(path: Path) -> None:

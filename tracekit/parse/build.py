@@ -55,13 +55,14 @@ _PASSED = {
 
 
 class Result(NamedTuple):
-    """What parse made: the directory, how many lines it rejected, and the first few of them."""
+    """What parse made. records: without rejected ones; unknown: raw files that are not of the format."""
 
     folder: Path
     records: int
     rejected: int
     first_bad: list[BadLineError]
     torn: int
+    unknown: list[str]
 
 
 def build(run_dir: Path) -> Result:
@@ -115,9 +116,12 @@ class _Build:
             files=self._files,
         )
         write_json(self._folder, "manifest.json", manifest)
+        unknown = sorted(
+            path.name for path in self._run_dir.glob("*.jsonl") if path.name not in self._accounts
+        )
         torn = sum(account.rejected["torn"] for account in self._accounts.values())
-        records = sum(file.records for file in self._files if file.name.endswith(".jsonl"))
-        return Result(self._run_dir / "cctf", records, self._rejected, self._bad, torn)
+        records = sum(file.records for file in self._files if file.name.endswith(".jsonl")) - self._rejected
+        return Result(self._run_dir / "cctf", records, self._rejected, self._bad, torn, unknown)
 
     def _reject(self, bad: BadLineError, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace")[:_TEXT_LIMIT]
@@ -265,8 +269,11 @@ class _Build:
         stopped_ms = self._stopped_ms()
         collectors = {}
         if self._documents.run.started_ms is not None:
+            ends = dict.fromkeys(names, stopped_ms)
+            if self._documents.run.stopped_ms is None:  # the sampler sums up its idle ticks once a minute
+                ends["proc"] = self._grids["proc"].last_sampled_ms()
             collectors = {
-                name: collector_quality(name, self._grids[name], stopped_ms, self._timeline, self._marks)
+                name: collector_quality(name, self._grids[name], ends[name], self._timeline, self._marks)
                 for name in names
             }
         clock = self._documents.node.clock if self._documents.node else None

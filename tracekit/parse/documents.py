@@ -35,7 +35,7 @@ def read_documents(run_dir: Path) -> Documents:
         if raw and raw.get("run_id") != run_dir.name:
             raise TracekitError(
                 f"{run_dir}/{name}: run_id is {raw.get('run_id')!r}, the directory is {run_dir.name!r}; "
-                "is this the right run?"
+                "give the directory its own name back, or parse the right one"
             )
     modules_raw = jsonl.read_document(run_dir / "module_inventory.json")
     _convert(run_dir / "module_inventory.json", modules_raw, ModuleInventory)

@@ -40,6 +40,11 @@ class Grid:
         """No grid point strictly between those of two neighbouring ticks was sampled, whatever spans say."""
         self._missed.append((self._point(from_ms) + 1, self._point(to_ms)))
 
+    def last_sampled_ms(self) -> int:
+        """Own time behind the last point that is known to be sampled; started_ms where none is."""
+        ends = [point + 1 for point in self._points] + [end for _, end in self._spans]
+        return self._started_ms + max(ends, default=0) * self._interval_ms
+
     def expected(self, stopped_ms: int) -> int:
         """How many grid points are over by stopped_ms."""
         return max(stopped_ms - self._started_ms, 0) // self._interval_ms

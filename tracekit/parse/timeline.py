@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_STEP_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
+_STEADY_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
 _LOOK_MS = 100  # rows of one tick may be stamped this much later than the tick itself
 
 
@@ -50,7 +50,7 @@ class Timeline:
             return ts_ms
         own_ms = self.started_ms + mono_ms - self.started_mono_ms
         shift = ts_ms - own_ms
-        if not self._shifts or abs(shift - self._shifts[-1][1]) > _STEP_MS:
+        if not self._shifts or abs(shift - self._shifts[-1][1]) > _STEADY_MS:
             self._shifts.append((own_ms, shift))
         return own_ms
 
@@ -60,4 +60,4 @@ class Timeline:
             return own_ms
         shifts = sorted(self._shifts)  # each file's rows began anew
         shift = shifts[max(bisect_right(shifts, (own_ms, 1 << 62)) - 1, 0)][1]
-        return own_ms + (shift if abs(shift) > _STEP_MS else 0)
+        return own_ms + (shift if abs(shift) > _STEADY_MS else 0)

@@ -26,7 +26,8 @@ class Nic:
     def __init__(self, root: Path) -> None:
         self._folder = root / "eth0" / "statistics"
         self._folder.mkdir(parents=True)
-        self.rows = LinkRows("n1.nic", "eth0", str(root))
+        self.resets: list[str] = []
+        self.rows = LinkRows("n1.nic", "eth0", self.resets.append, str(root))
 
     def row(self, stamp: Stamp, sample: NicSample, rx: int, tx: int) -> dict[str, object] | None:
         (self._folder / "rx_bytes").write_text(f"{rx}\n")
@@ -77,7 +78,17 @@ def test_counters_decide_where_ifstat_knows_nothing(tmp_path: Path) -> None:
 def test_a_counter_that_went_back_gives_no_rate_rather_than_a_spike(tmp_path: Path) -> None:
     nic = Nic(tmp_path)
     nic.row(Stamp(1000, 1000), NicSample(10, 20), 9999, 9999)
-    assert nic.row(Stamp(2000, 2000), NicSample(None, None), 5, 5) is None
+    assert nic.row(Stamp(2000, 2000), NicSample(0, 0), 5, 5) is None
+    assert nic.resets == ["the byte counters of n1.nic went back"]
+
+
+def test_after_a_time_without_the_nic_the_rate_covers_all_of_it(tmp_path: Path) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(1000, 1000), NicSample(10, 20), 0, 0)
+    # four seconds later ifstat divides what came in them by its one second
+    row = nic.row(Stamp(5000, 5000), NicSample(8000, 4000), 8000, 4000)
+    assert row is not None
+    assert (row["rx_Bps"], row["tx_Bps"]) == (2000, 1000)
 
 
 def test_appender_starts_a_new_line_after_a_killed_writers_half_line(tmp_path: Path) -> None:
@@ -120,6 +131,29 @@ def test_appender_tells_a_failure_when_it_is_over(tmp_path: Path, monkeypatch: p
     assert failure is not None
     assert (failure.reason, failure.lines) == ("ENOSPC", 2)
     assert (tmp_path / "raw.jsonl").read_bytes() == b"3\n"
+
+
+def test_what_is_kept_is_written_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    appender = Appender(tmp_path / "marks.jsonl", keep_bytes=8)
+    real_write = os.write
+    full = True
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    appender.append(b"one\n", 1)
+    appender.append(b"two\n", 1)
+    appender.append(b"six\n", 1)  # no room for it
+    assert appender.last_error == "ENOSPC"
+    full = False
+    failure = appender.retry()
+    assert failure is not None
+    assert failure.lines == 1
+    assert (tmp_path / "marks.jsonl").read_bytes() == b"one\ntwo\n"
+    assert appender.last_error is None
 
 
 def test_a_line_that_was_written_in_part_is_cut_off_again(

@@ -154,8 +154,11 @@ def test_killed_tool_is_restarted_within_two_seconds_and_its_gap_is_told(checkou
     os.kill(first, signal.SIGKILL)
     assert wait_for(lambda: pid_of(checkout, "killed", "mpstat") != first, 2.0)
     assert wait_for(lambda: marks_of(checkout, "killed", "restart"), 4.0)
+    assert "down" not in checkout.make("status", "RUN_ID=killed").stdout
     time.sleep(1.2)
-    assert checkout.make("stop-collect", "RUN_ID=killed").returncode == 0
+    done = checkout.make("stop-collect", "RUN_ID=killed")
+    assert done.returncode == 0
+    assert "mpstat was started again (killed by signal 9)" in done.stderr
     (died,), (restart,) = marks_of(checkout, "killed", "died"), marks_of(checkout, "killed", "restart")
     assert died["collector"] == restart["collector"] == "cpu"
     assert died["reason"] == "killed by signal 9"
@@ -315,3 +318,67 @@ def test_collector_never_samples_itself(checkout: Checkout) -> None:
     assert not own & {row["pid"] for row in seen}
     assert not [row for row in seen if "RUN_ID=self" in str(row.get("cmdline"))]
     assert "left out" in (checkout.logs("self") / "procmon.err").read_text()
+
+
+def test_two_starts_of_one_run_at_once_leave_one_recorder_and_its_files(
+    checkout: Checkout, finished_run: Clean
+) -> None:
+    command = ["make", "-s", "-C", str(checkout.root), "start-collect", "RUN_ID=race", "IFACE=lo"]
+    starts = [subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) for _ in range(2)]
+    assert [one.wait(60) for one in starts] == [0, 0]
+    done = checkout.make("stop-collect", "RUN_ID=race")
+    assert done.returncode == 0, done.stderr
+    finished_run("race")
+    meta = json.loads((checkout.logs("race") / "run_meta.json").read_text())
+    assert meta["stopped_ms"] > meta["started_ms"]
+    assert len(marks_of(checkout, "race", "restart")) == 1
+
+
+def test_two_starts_without_a_name_at_once_make_two_runs(checkout: Checkout) -> None:
+    command = ["make", "-s", "-C", str(checkout.root), "start-collect", "IFACE=lo"]
+    before = set((checkout.root / "logs").iterdir())
+    starts = [subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) for _ in range(2)]
+    assert [one.wait(60) for one in starts] == [0, 0]
+    made = set((checkout.root / "logs").iterdir()) - before
+    assert len(made) == 2
+    unclear = checkout.make("stop-collect")
+    assert "2 runs are live" in unclear.stderr
+    for run in made:
+        assert checkout.make("stop-collect", f"RUN_ID={run.name}").returncode == 0
+
+
+def test_a_recorder_that_stood_still_blames_no_collector(checkout: Checkout) -> None:
+    from tracekit.runs import Run  # noqa: PLC0415
+
+    start(checkout, "still")
+    before = {name: one["pid"] for name, one in state_of(checkout, "still")["collectors"].items()}
+    holder = Run("still", checkout.root).holder()
+    assert holder is not None
+    os.kill(holder, signal.SIGSTOP)
+    time.sleep(13)
+    os.kill(holder, signal.SIGCONT)
+    time.sleep(2.5)
+    after = {name: one["pid"] for name, one in state_of(checkout, "still")["collectors"].items()}
+    assert after == before
+    assert checkout.make("stop-collect", "RUN_ID=still").returncode == 0
+    (mark,) = marks_of(checkout, "still", "stall")
+    assert mark["collector"] == "recorder"
+    assert "rows came late and were left out" in mark["detail"]
+    quality = quality_of(checkout, "still")
+    assert quality["inputs"]["resources.jsonl"]["duplicates"] == 0
+    for name in ("cpu", "mem", "nic"):
+        assert quality["collectors"][name]["missing"] >= 11
+        assert {gap["reason"] for gap in quality["collectors"][name]["gaps"]} == {"stall"}
+
+
+def test_settings_that_rows_depend_on_hold_for_the_whole_run(checkout: Checkout) -> None:
+    start(checkout, "same", STAGE="edge", PROC_INTERVAL_MS="500")
+    assert checkout.make("stop-collect", "RUN_ID=same").returncode == 0
+    done = checkout.make("start-collect", "RUN_ID=same", "STAGE=cloud")
+    assert done.returncode == 2
+    assert "recorded with STAGE=edge, not cloud" in done.stderr
+    assert checkout.make("start-collect", "RUN_ID=same").returncode == 0
+    assert checkout.make("stop-collect", "RUN_ID=same").returncode == 0
+    node = json.loads((checkout.logs("same") / "node_meta.json").read_text())
+    assert (node["stage"], node["iface"]) == ("edge", "lo")
+    assert json.loads((checkout.logs("same") / "run_meta.json").read_text())["interval_ms"] == 500

@@ -16,13 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
-import msgspec
-
 from tracekit import ROOT, cli
 from tracekit.collect import identity
 from tracekit.errors import TracekitError
-from tracekit.records import ProcCpu
 from tracekit.settings import Settings
+from tracekit.summary import cpu_seconds
 
 SECONDS = 20
 WANTED_BYTES = 400_000_000
@@ -134,20 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     cli.out()
     code = _call(run_id, *python, "tools/show.py", DIR="")
-    traced_s = _traced_cpu_s(ROOT / "logs" / run_id / "cctf", work.pids)
+    traced_s = cpu_seconds(ROOT / "logs" / run_id / "cctf", work.pids)
     share = f" ({100 * traced_s / work.cpu_s:.1f} %)" if work.cpu_s else ""
     cli.out(
         f"Truth      of the demo's own {len(work.pids)} processes the trace holds {traced_s:.2f} s of CPU,"
     )
     cli.out(f"           the kernel counted {work.cpu_s:.2f} s when they ended (wait4){share}")
     return code
-
-
-def _traced_cpu_s(cctf: Path, pids: set[int]) -> float:
-    """CPU in s that the trace holds for these processes."""
-    decoder = msgspec.json.Decoder(ProcCpu)
-    with (cctf / "proc_cpu.jsonl").open("rb") as lines:
-        return sum(row.cpu_ms for row in map(decoder.decode, lines) if row.pid in pids) / 1000
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import hashlib
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,16 @@ class Run:
             raise TracekitError(f"run {self.run_id} is live in another pid namespace; stop it from there")
         return int(pid)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Only one start or stop of a run at a time; another waits."""
+        descriptor = os.open(make_state(self), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def told(self) -> dict[str, Any]:
         """What the recorder last wrote of itself; {} where that is missing or damaged."""
         try:
@@ -85,17 +97,36 @@ def state_home(root: Path) -> Path:
     return Path(f"/var/tmp/tracekit-{os.getuid()}") / digest
 
 
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise TracekitError(f"{folder}: not a private folder of this user; look at it and remove it")
+
+
 def make_state(run: Run) -> Path:
     """Create the run's control state; every folder is this user's alone.
 
     Raises TracekitError where somebody else has put something at its place."""
     home = state_home(run.root)
     for folder in (home.parent, home, run.state):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise TracekitError(f"{folder}: not a private folder of this user; look at it and remove it")
+        _make_private(folder)
     return run.state
+
+
+def claim_new_run(name: str, root: Path = ROOT) -> Run:
+    """A run of that name, or of that name and a number, that nobody else has claimed."""
+    home = state_home(root)
+    for folder in (home.parent, home):
+        _make_private(folder)
+    number = 1
+    while True:
+        run = Run(name if number == 1 else f"{name}-{number}", root)
+        number += 1
+        with suppress(FileExistsError):
+            run.state.mkdir(mode=0o700)
+            if not run.dir.exists():
+                return run
 
 
 def live_runs(root: Path = ROOT) -> list[Run]:

@@ -3,7 +3,7 @@
 Reads one cctf directory, a file at a time, and keeps only sums; nothing here judges, validate does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -51,6 +51,12 @@ def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
     yield from _account(quality)
     size = sum(file.bytes for file in manifest.files)
     yield f"Files      {shown_as or folder}  ({len(manifest.files)} files, {_bytes(size)})"
+
+
+def cpu_seconds(folder: Path, pids: Container[int | None]) -> float:
+    """CPU in s that a cctf holds for the processes with these pids."""
+    used_ms: float = sum(row.cpu_ms for row in _read(folder, "proc_cpu.jsonl") if row.pid in pids)
+    return used_ms / 1000
 
 
 def _read(folder: Path, name: str) -> Iterator[Any]:

@@ -13,18 +13,13 @@ from tracekit import cli
 from tracekit.collect.start import start
 from tracekit.collect.status import status
 from tracekit.collect.stop import stop
-from tracekit.runs import Run, chosen_run, existing_run
+from tracekit.runs import Run, chosen_run, claim_new_run, existing_run
 from tracekit.settings import Settings
 
 
 def _new_run() -> Run:
     """A run named after this second, and not there yet."""
-    name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    run, number = Run(name), 1
-    while run.dir.exists():
-        number += 1
-        run = Run(f"{name}-{number}")
-    return run
+    return claim_new_run(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"))
 
 
 def _start(settings: Settings) -> None:

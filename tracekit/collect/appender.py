@@ -1,7 +1,7 @@
 """Appending whole lines to a raw file, on a disk that may be full.
 
 One write(2) a call on an O_APPEND descriptor. Where the disk takes only a part, the part is cut off
-again, so that no torn line stays; what could not be written is counted and told by failure().
+again, so that no torn line stays; what is lost is counted and told as a Failure when it is over.
 """
 
 import errno
@@ -26,12 +26,16 @@ class Failure(NamedTuple):
 class Appender:
     """A raw file open for appending; safe to call from several threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create path (mode 0640). Raises OSError where that cannot be done."""
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        """Open or create path (mode 0640). Raises OSError where that cannot be done.
+
+        keep_bytes: so much is kept while it cannot be written, and written later."""
         self.path = path
         self.rows = 0
         self.last_error: str | None = None
         self._lock = Lock()
+        self._keep_bytes = keep_bytes
+        self._pending = b""
         self._failed_at: Stamp | None = None
         self._lost = 0
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,18 +47,28 @@ class Appender:
     def append(self, lines: bytes, count: int) -> Failure | None:
         """Append count newline-terminated lines; returns the failure that has just ended, if one has."""
         with self._lock:
+            data = self._pending + lines
             try:
-                self._write_all(lines)
+                self._write_all(data)
             except OSError as error:
                 self.last_error = errno.errorcode.get(error.errno or 0, str(error))
-                self._failed_at = self._failed_at or now()
-                self._lost += count
+                if len(data) <= self._keep_bytes:
+                    self._pending = data
+                else:
+                    self._failed_at = self._failed_at or now()
+                    self._lost += count
                 return None
+            self._pending = b""
             self.rows += count
             return self._ended_failure()
 
+    def retry(self) -> Failure | None:
+        """Try again to write what is kept."""
+        return self.append(b"", 0) if self._pending else None
+
     def _ended_failure(self) -> Failure | None:
         if self._failed_at is None:
+            self.last_error = None
             return None
         failure = Failure(self.path.name, self.last_error or "unknown", self._failed_at, now(), self._lost)
         self._failed_at, self._lost, self.last_error = None, 0, None

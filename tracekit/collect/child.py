@@ -24,7 +24,7 @@ from tracekit.collect.clock import Stamp, now
 
 Append = Callable[[str, bytes, int], None]  # file, lines, how many
 RowMaker = Callable[[Any, Stamp], bytes | None]
-Event = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
+What = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
 _BLOCK = 1 << 16
 _STAMPED = b'{"ts_ms":'
 
@@ -35,7 +35,7 @@ class Child:
     events receives (child, "up") at its first output and (child, "ended") when its output ends."""
 
     def __init__(
-        self, collector: Collector, make_row: RowMaker, append: Append, events: "SimpleQueue[Event]"
+        self, collector: Collector, make_row: RowMaker, append: Append, events: "SimpleQueue[What]"
     ) -> None:
         self.collector = collector
         self.process: subprocess.Popen[bytes] | None = None
@@ -44,6 +44,8 @@ class Child:
         self.heard: Stamp | None = None  # when it last printed anything
         self.is_up = False
         self.trouble: str | None = None  # why the reading ended, where it was not the program's end
+        self._behind = 0
+        self._late = 0
         self._make_row = make_row
         self._append = append
         self._events = events
@@ -95,11 +97,27 @@ class Child:
             yield from self._json_rows(pipe)
             return
         file = self.collector.writes[0]
-        text = (line.decode("utf-8", "replace") for line in pipe)
-        for sample in reader.parse(text):
+        for sample in reader.parse(self._text(pipe)):
+            if self._behind:  # more lines wait: this one was printed before, nobody knows when
+                self._late += 1
+                continue
             row = self._make_row(sample, now())
             if row:
                 yield file, row, 1
+
+    def _text(self, pipe: IO[bytes]) -> Iterator[str]:
+        """Lines as they come. _behind: how many have come together with the line, and wait behind it."""
+        rest = b""
+        while block := os.read(pipe.fileno(), _BLOCK):
+            *lines, rest = (rest + block).split(b"\n")
+            for index, line in enumerate(lines):
+                self._behind = len(lines) - index - 1
+                yield line.decode("utf-8", "replace")
+
+    def take_late(self) -> int:
+        """How many rows were left out since the last call, for they could not be stamped in time."""
+        late, self._late = self._late, 0
+        return late
 
     def _json_rows(self, pipe: IO[bytes]) -> Iterator[tuple[str, bytes, int]]:
         """Whole lines, a block at a time: a sampler of a thousand processes prints much at once."""

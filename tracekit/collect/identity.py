@@ -95,8 +95,10 @@ def _routed_nic(settings: Settings) -> str:
         routes.sort(key=lambda route: int(str(route.get("metric", 0))))
         why = "no default route"
     for route in routes:
-        if isinstance(route.get("dev"), str):
-            return str(route["dev"])
+        hops = route.get("nexthops")  # several at one metric: the first
+        dev = hops[0].get("dev") if isinstance(hops, list) and hops else route.get("dev")
+        if isinstance(dev, str):
+            return dev
     raise TracekitError(f"{why}: name the NIC with IFACE= (there are {', '.join(nics())})")
 
 

@@ -67,6 +67,14 @@ def dead_threads_ms(pid: int, clk_tck: int, root: str = PROC) -> float:
     return dead_ms if dead_ms > 2000 / clk_tck else 0.0
 
 
+def is_hiding() -> bool:
+    """Whether /proc keeps the processes of other users from this one (hidepid=2). Source: proc(5)."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:  # noqa: PTH123 - as read
+        options = [line.split()[3].split(",") for line in mounts if line.split()[1:3] == [PROC, "proc"]]
+    hidden = {"hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable"}
+    return os.geteuid() != 0 and any(hidden & set(option) for option in options)
+
+
 def list_pids(root: str = PROC) -> set[int]:
     """Every process there is now."""
     return {int(name) for name in os.listdir(root) if name.isdigit()}  # noqa: PTH208 - once a second

@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 from tracekit import jsonl
 from tracekit.collect import clock
 from tracekit.collect.appender import Appender, Failure
 from tracekit.collect.catalog import Collector
-from tracekit.collect.child import Child, Event, RowMaker
+from tracekit.collect.child import Child, RowMaker, What
 from tracekit.collect.clock import STEP_MS, Stamp, now
 from tracekit.collect.rows import LinkRows, mark_row, plain_row
 from tracekit.runs import Run
@@ -30,6 +31,8 @@ HOPELESS_MS = 10_000  # after this long it is killed, and started again
 TERM_S = 3.0  # a collector has this long to end before it is killed
 SUMMARY_S = 60
 LONGEST_BACKOFF_S = 60
+KEPT = ("marks.jsonl", "proc_inventory.jsonl")  # written late rather than lost: they tell what was lost
+KEPT_BYTES = 1 << 20
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Recorder:
         self._run = run
         self._environ = environ
         self._ready: int | None = ready
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[What] = SimpleQueue()
         self._files: dict[str, Appender] = {}
         self._cares = [self._care(collector) for collector in collectors]
         self._offset_ms = now().offset_ms
@@ -63,13 +66,19 @@ class Recorder:
         self._error: str | None = None
         self._killed: list[str] = []
         self._failing: dict[str, str] = {}
+        self._notes: list[str] = []  # what stop tells
 
     def _care(self, collector: Collector) -> Care:
         for file in (*collector.writes, "marks.jsonl"):
             if file not in self._files:
-                self._files[file] = Appender(self._run.dir / file)
+                keep_bytes = KEPT_BYTES if file in KEPT else 0
+                self._files[file] = Appender(self._run.dir / file, keep_bytes)
         node, iface = self._environ["NODE_ID"], self._environ["IFACE"]
-        make_row: RowMaker = LinkRows(f"{node}.nic", iface) if collector.name == "ifstat" else plain_row
+        make_row: RowMaker = plain_row
+        if collector.name == "ifstat":
+            make_row = LinkRows(
+                f"{node}.nic", iface, lambda detail: self._mark("nic", "reset", detail=detail)
+            )
         interval_ms = int(self._environ["PROC_INTERVAL_MS"]) if collector.name == "proc" else 1000
         return Care(Child(collector, make_row, self._append, self._events), interval_ms)
 
@@ -89,6 +98,8 @@ class Recorder:
         }
         for name in sorted(series) or ["recorder"]:
             detail = f"{failure.file}: {failure.lines} lines could not be written"
+            lasted_s = (failure.ended.mono_ms - failure.began.mono_ms) / 1000
+            self._notes.append(f"{detail} for {lasted_s:.0f} s ({failure.reason})")
             kind = "enospc" if failure.reason in ("ENOSPC", "EDQUOT") else "write_error"
             self._mark(
                 name, kind, **_span(failure.began, failure.ended), reason=failure.reason, detail=detail
@@ -104,7 +115,7 @@ class Recorder:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._events.put((None, "stop")))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        time.sleep(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
+        Event().wait(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
         self._look_after_children()
         while self._error is None:
             try:
@@ -134,6 +145,8 @@ class Recorder:
                 care.child.collector.series, "restart", **_span(care.down_since, stamp), reason=care.why
             )
             care.down_since = None
+            self._notes.append(f"{care.child.collector.name} was started again ({care.why})")
+            self._write_state()
         if self._ready is not None and all(one.child.is_up for one in self._cares):
             self._tell_starter({"ready_ms": stamp.ts_ms, "ready_mono_ms": stamp.mono_ms})
             self._write_state()
@@ -151,16 +164,29 @@ class Recorder:
         self._write_state()
 
     def _each_second(self) -> None:
+        self._look_at_self()
         self._look_at_clock()
         self._look_after_children()
         for name, file in self._files.items():
             if not file.is_in_place():
                 self._error = f"logs/{self._run.run_id}/{name} was removed or renamed while it was written"
                 return
+            if failure := file.retry():
+                self._tell_failure(failure)
         failing = {name: file.last_error for name, file in self._files.items() if file.last_error}
         if failing != self._failing:
             self._failing = failing
             self._write_state()
+
+    def _look_at_self(self) -> None:
+        """Where the recorder itself stood still, the collectors' silence is not theirs."""
+        stamp = now()
+        if stamp.mono_ms - self._looked.mono_ms > 1000 + SILENT_MS:
+            late = sum(care.child.take_late() for care in self._cares)
+            detail = f"the recorder stood still; {late} rows came late and were left out"
+            self._mark("recorder", "stall", **_span(self._looked, stamp), detail=detail)
+            for care in self._cares:
+                care.child.heard = stamp
 
     def _look_at_clock(self) -> None:
         stamp = now()
@@ -241,6 +267,7 @@ class Recorder:
 
     def _write_state(self, ended: bool = False) -> None:
         """What status and stop want to know; never trusted with a signal without a look at the kernel."""
+        stamp = now()
         processes = {
             care.child.collector.name: {
                 "pid": care.child.process.pid if care.child.process else None,
@@ -257,6 +284,9 @@ class Recorder:
             "error": self._error,
             "killed": self._killed,
             "failing": self._failing,
+            "notes": self._notes,
+            "ended_ms": stamp.ts_ms if ended else None,
+            "ended_mono_ms": stamp.mono_ms if ended else None,
         }
         with suppress(OSError):  # a full /var/tmp must not end the run
             jsonl.write_document(self._run.state / "run.json", state)

@@ -1,6 +1,8 @@
 """From a sample to the line of the raw file: the time it arrived goes first, the monotonic clock last."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -8,6 +10,8 @@ import msgspec
 from tracekit import jsonl
 from tracekit.collect.clock import STEP_MS, Stamp
 from tracekit.sources.ifstat import NicSample
+
+LONGEST_MS = 1500  # ifstat's interval is one second
 
 
 def plain_row(sample: msgspec.Struct, stamp: Stamp) -> bytes | None:
@@ -34,20 +38,28 @@ class Counters(NamedTuple):
 class LinkRows:
     """Rows of links.jsonl: ifstat's rates, beside the NIC's byte counters as evidence.
 
-    ifstat divides by the wall clock. Where that was stepped since the row before, and where ifstat
-    knows no rate, the rate is taken from the counters over the monotonic clock."""
+    ifstat divides by the wall clock, and by one second after a time without the NIC. Where the clock was
+    stepped since the row before, where that is long ago, where a counter went back, and where ifstat knows
+    no rate, the rate is taken from the counters over the monotonic clock, or there is no row."""
 
-    def __init__(self, link: str, iface: str, root: str = "/sys/class/net") -> None:
+    def __init__(
+        self, link: str, iface: str, on_reset: Callable[[str], None], root: str = "/sys/class/net"
+    ) -> None:
+        """on_reset(detail): a counter went back, as when the NIC was made anew."""
         self._link = link
+        self._on_reset = on_reset
         self._files = [f"{root}/{iface}/statistics/{name}" for name in ("rx_bytes", "tx_bytes")]
         self._before: Counters | None = None
 
     def __call__(self, sample: NicSample, stamp: Stamp) -> bytes | None:
         """The row, or None where neither ifstat nor the counters know a rate."""
         before, counters = self._before, self._read(stamp)
-        self._before = counters
+        self._before = counters or before
         received, sent = sample.rx_Bps, sample.tx_Bps
-        if received is None or sent is None or (before and _stepped(before.stamp, stamp)):
+        went_back = _went_back(before, counters)
+        if went_back:
+            self._on_reset(f"the byte counters of {self._link} went back")
+        if received is None or sent is None or went_back or (before and _is_broken(before.stamp, stamp)):
             own = _rates(before, counters)
             if own is None:
                 return None
@@ -73,16 +85,40 @@ def _read_number(file: str) -> int:
         os.close(descriptor)
 
 
-def _stepped(before: Stamp, stamp: Stamp) -> bool:
-    return abs(stamp.offset_ms - before.offset_ms) > STEP_MS
+def _is_broken(before: Stamp, stamp: Stamp) -> bool:
+    """Whether ifstat's idea of the interval is wrong: a stepped clock, or a time without the NIC."""
+    stepped = abs(stamp.offset_ms - before.offset_ms) > STEP_MS
+    return stepped or stamp.mono_ms - before.mono_ms > LONGEST_MS
+
+
+def _went_back(before: Counters | None, counters: Counters | None) -> bool:
+    if before is None or counters is None:
+        return False
+    return counters.rx_bytes < before.rx_bytes or counters.tx_bytes < before.tx_bytes
 
 
 def _rates(before: Counters | None, counters: Counters | None) -> tuple[int, int] | None:
     """Bytes a second between two readings; None where one is missing or a counter went back."""
     if before is None or counters is None or counters.stamp.mono_ms <= before.stamp.mono_ms:
         return None
-    received, sent = counters.rx_bytes - before.rx_bytes, counters.tx_bytes - before.tx_bytes
-    if received < 0 or sent < 0:
+    if _went_back(before, counters):
         return None
+    received, sent = counters.rx_bytes - before.rx_bytes, counters.tx_bytes - before.tx_bytes
     elapsed_ms = counters.stamp.mono_ms - before.stamp.mono_ms
     return round(received * 1000 / elapsed_ms), round(sent * 1000 / elapsed_ms)
+
+
+def last_row_ms(file: Path) -> int | None:
+    """ts_ms of the last whole row of a raw file; None where there is none."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(stream.seek(0, os.SEEK_END) - 4096, 0))
+            lines = stream.read().split(b"\n")
+    except OSError:
+        return None
+    for line in reversed(lines[:-1]):
+        try:
+            return int(msgspec.json.decode(line, type=dict)["ts_ms"])
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+            continue
+    return None

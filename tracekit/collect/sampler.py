@@ -81,6 +81,10 @@ class Sampler:
         allow_many_files()
         if self._target.is_nothing:
             self._output.say_once("neither PROC_MATCH nor CONTAINER is given: no process is sampled")
+        if procfs.is_hiding():
+            self._output.say_once(
+                "/proc hides other users' processes (hidepid): only this user's are sampled"
+            )
         deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
         while (what := wait(deadline - time.monotonic())) != "end":
             if what == "exits":

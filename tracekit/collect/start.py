@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tracekit.collect import catalog, clock, identity, procfs
 from tracekit.collect.catalog import Collector
 from tracekit.collect.inventory import write_module_inventory
 from tracekit.collect.rows import mark_row
-from tracekit.collect.stop import STOP_S, stop
+from tracekit.collect.stop import STOP_S, end_recorder, stop_alone
 from tracekit.errors import TracekitError
 from tracekit.records import RunMeta
 from tracekit.runs import Run, make_state
@@ -25,6 +25,7 @@ from tracekit.settings import Settings
 
 _OWN_NEEDS = (("ip", "iproute2"), ("ping", "iputils-ping"))
 _OF_THE_NODE = {"NODE_ID": "node", "STAGE": "stage", "IFACE": "iface"}
+ROOM_BYTES = 1 << 16
 START_S = 15.0  # a tool's first row comes after 1 to 2 s; a loaded machine is slower
 
 
@@ -34,23 +35,45 @@ def start(run: Run, settings: Settings, environ: Mapping[str, str]) -> tuple[dic
     Raises TracekitError, with nothing left running and nothing half-made, where that cannot be done."""
     chosen = catalog.chosen(settings)
     _refuse_missing(chosen)
+    with run.alone():
+        return _start_alone(run, settings, environ)
+
+
+def _start_alone(run: Run, settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
     before = jsonl.read_document(run.dir / "node_meta.json")
     settings = _as_recorded(settings, before, jsonl.read_document(run.dir / "run_meta.json"))
     nic = identity.find_nic(settings)
-    was_live = _stop_live(run)
-    stopped_ms = jsonl.read_document(run.dir / "run_meta.json").get("stopped_ms")
-    with _undone_by_failure(run.dir):
+    _refuse_full_disk(run.dir)
+    with _undone_by_failure(run):
+        was_live = _stop_live(run)
+        stopped_ms = jsonl.read_document(run.dir / "run_meta.json").get("stopped_ms")
         node_meta = _write_documents(run, settings, nic)
         ready = _start_recorder(run, settings, nic, environ)
-    if before:
-        _mark_restart(run, stopped_ms, ready["ready_ms"], "live" if was_live else "finished")
-    meta = jsonl.read_document(run.dir / "run_meta.json")
-    if meta.get("started_ms") is None:
-        # The first whole second by which every collector had given a row: from here on each owes one.
-        whole_ms = ready["ready_ms"] // 1000 * 1000
-        mono_ms = ready["ready_mono_ms"] - (ready["ready_ms"] - whole_ms)
-        jsonl.update_document(run.dir / "run_meta.json", started_ms=whole_ms, started_mono_ms=mono_ms)
+        if before:
+            _mark_restart(run, stopped_ms, ready["ready_ms"], "live" if was_live else "finished")
+        if jsonl.read_document(run.dir / "run_meta.json").get("started_ms") is None:
+            # The first whole second by which every collector had given a row: from here on each owes one.
+            whole_ms = ready["ready_ms"] // 1000 * 1000
+            mono_ms = ready["ready_mono_ms"] - (ready["ready_ms"] - whole_ms)
+            jsonl.update_document(run.dir / "run_meta.json", started_ms=whole_ms, started_mono_ms=mono_ms)
     return node_meta, was_live
+
+
+def _refuse_full_disk(folder: Path) -> None:
+    """A start that finds no room must find out before it stops or starts anything."""
+    is_new = not folder.exists()
+    probe = folder / f".room.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        probe.write_bytes(b"\0" * ROOM_BYTES)
+    except OSError as error:
+        probe.unlink(missing_ok=True)
+        if is_new and folder.exists():
+            folder.rmdir()
+        raise TracekitError(f"{folder}: cannot be written ({error.strerror}); mend that first") from error
+    probe.unlink()
+    if is_new:
+        folder.rmdir()
 
 
 def _refuse_missing(chosen: Sequence[Collector]) -> None:
@@ -65,7 +88,7 @@ def _stop_live(run: Run) -> bool:
     if run.holder() is None:
         return False
     try:
-        stop(run)
+        stop_alone(run)
     except TracekitError:
         if run.holder() is not None:
             raise
@@ -74,18 +97,22 @@ def _stop_live(run: Run) -> bool:
 
 
 @contextmanager
-def _undone_by_failure(folder: Path) -> Iterator[None]:
-    """A start that fails leaves the documents as they were, or no directory where there was none."""
+def _undone_by_failure(run: Run) -> Iterator[None]:
+    """A start that fails leaves nothing running, and the documents as they were, or no directory."""
+    folder = run.dir
     is_new = not folder.exists()
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     kept = {path: path.read_bytes() for path in folder.glob("*.json")}
     try:
         yield
     except BaseException:
+        end_recorder(run)
         if is_new:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(run.state, ignore_errors=True)
+            raise
         for path, content in kept.items():
-            with jsonl.replacing(path) as stream:
+            with suppress(OSError), jsonl.replacing(path) as stream:
                 stream.write(content)
         raise
 

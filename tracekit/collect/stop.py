@@ -10,6 +10,8 @@ from typing import Any
 
 from tracekit import jsonl
 from tracekit.collect import clock, procfs
+from tracekit.collect.clock import Stamp
+from tracekit.collect.rows import last_row_ms, mark_row
 from tracekit.errors import TracekitError
 from tracekit.runs import Run
 
@@ -22,30 +24,56 @@ def stop(run: Run) -> list[str]:
     Raises TracekitError where there is no such run, or something of it lives on or was lost."""
     if not run.dir.is_dir() and run.holder() is None:
         raise TracekitError(f"no such run: logs/{run.run_id} does not exist")
+    with run.alone():
+        return stop_alone(run)
+
+
+def stop_alone(run: Run) -> list[str]:
+    """stop, for a caller that has the run for itself already."""
     stamp = clock.now()
-    was_live = _end_recorder(run)
+    was_live = end_recorder(run)
     state = run.told()
     strays = _end_strays(run, state)
-    meta_path = run.dir / "run_meta.json"
-    is_open = (
-        run.dir.is_dir() and meta_path.exists() and jsonl.read_document(meta_path).get("stopped_ms") is None
-    )
-    if is_open:
-        jsonl.update_document(meta_path, stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
-        _note_clock(run.dir / "node_meta.json")
+    is_open = run.dir.is_dir() and _is_open(run)
     troubles = _troubles(state, was_live, is_open, strays)
+    if is_open:
+        if state.get("ended") and not was_live and isinstance(state.get("ended_ms"), int):
+            stamp = Stamp(state["ended_ms"], state["ended_mono_ms"])  # an earlier stop could not write it
+        try:
+            _note_end(run, stamp, died=not was_live and not state.get("ended"))
+        except OSError as error:
+            troubles.append(
+                f"its end could not be written ({error.strerror}); stop it again when there is room"
+            )
     if troubles:
         raise TracekitError(f"run {run.run_id} is stopped, but {'; '.join(troubles)}")
-    if not was_live:
+    if not was_live and not is_open:
         return ["was already stopped"]
-    return [f"{name} did not end at SIGTERM and was killed" for name in state.get("killed", [])]
+    killed = [f"{name} did not end at SIGTERM and was killed" for name in state.get("killed", [])]
+    return [*state.get("notes", []), *killed]
+
+
+def _is_open(run: Run) -> bool:
+    meta = run.dir / "run_meta.json"
+    return meta.exists() and jsonl.read_document(meta).get("stopped_ms") is None
+
+
+def _note_end(run: Run, stamp: Stamp, died: bool) -> None:
+    """Write when the run ended, how the clock was set then, and a mark where nobody saw the end."""
+    if died:
+        last_ms = last_row_ms(run.dir / "links.jsonl")
+        span = {"from_ms": last_ms, "to_ms": stamp.ts_ms}
+        with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
+            marks.write(mark_row(stamp, "recorder", "died", **span, reason="the recorder was killed"))
+    jsonl.update_document(run.dir / "run_meta.json", stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
+    _note_clock(run.dir / "node_meta.json")
 
 
 def _troubles(state: Mapping[str, Any], was_live: bool, is_open: bool, strays: list[str]) -> list[str]:
     troubles = [f"{name} had outlived its recorder and was killed" for name in strays]
     if state.get("error") and is_open:
         troubles.append(str(state["error"]))
-    elif is_open and not was_live:
+    elif is_open and not was_live and not state.get("ended"):
         troubles.append("its recorder had died before; the rest of the run is a gap")
     if was_live:
         collectors = state.get("collectors", {})
@@ -58,7 +86,7 @@ def _troubles(state: Mapping[str, Any], was_live: bool, is_open: bool, strays: l
     return troubles
 
 
-def _end_recorder(run: Run) -> bool:
+def end_recorder(run: Run) -> bool:
     """TERM, and KILL where that does not help. Whether there was a recorder to end."""
     pid = run.holder()
     if pid is None:

@@ -173,7 +173,7 @@ class _Build:
         series.finish()
         self._added += series.resets
         self._files += [metrics.close(), cpu.close(), rss.close()]
-        cover_proc_ticks(grid, self._marks, self._timeline)
+        cover_proc_ticks(grid, self._marks, self._timeline, self._documents.run.interval_ms or 1000)
 
     def _final_cpu(self, clk_tck: int) -> dict[tuple[int, int], tuple[int, float]]:
         """(pid, starttime) -> (ts_ms, CPU in ms) of the processes whose end the inventory tells in full."""
@@ -215,7 +215,8 @@ class _Build:
         for path in paths:
             self._account(path.name)
         lines, keys = Passing(name, self._node, self._stage, self._reject).read(paths, self._accounts)
-        self._tell_far(name, [key for key in keys if key is not None])
+        if name != "marks.jsonl":  # which are read first, and tell of steps themselves
+            self._tell_far(name, [key for key in keys if key is not None])
         out = LinesFile(self._folder, name)
         out.write_lines(lines, keys)
         self._files.append(out.close())

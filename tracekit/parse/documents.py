@@ -27,10 +27,15 @@ def read_documents(run_dir: Path) -> Documents:
     """Read and check them. Raises TracekitError where one is broken, missing, or of another run."""
     run_raw = jsonl.read_document(run_dir / "run_meta.json")
     node_raw = jsonl.read_document(run_dir / "node_meta.json")
-    if not node_raw and any((run_dir / name).exists() for name in _COLLECTED):
-        raise TracekitError(
-            f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it"
-        )
+    if any((run_dir / name).exists() for name in _COLLECTED):
+        if not node_raw:
+            raise TracekitError(
+                f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it"
+            )
+        if run_raw.get("started_ms") is None:
+            raise TracekitError(
+                f"{run_dir}/run_meta.json: started_ms is not known, so no sample can be missed; restore it"
+            )
     for name, raw in (("run_meta.json", run_raw), ("node_meta.json", node_raw)):
         if raw and raw.get("run_id") != run_dir.name:
             raise TracekitError(

@@ -21,7 +21,7 @@ _LONGEST_STALL_MS = 12_000  # a silent collector is killed after ten seconds, an
 _NOT_REPEATED = {"ticks", "cost"}
 
 
-def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline) -> None:
+def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline, interval_ms: int) -> None:
     """Count the sampler's ticks that matched no process: its tick summaries say that they were made."""
     for mark in marks:
         if mark.collector != "proc" or mark.from_ms is None or mark.to_ms is None:
@@ -31,6 +31,8 @@ def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline) -> N
             grid.add_span(mark.from_ms - shift, mark.to_ms - shift)
         elif mark.kind == "missed":
             grid.miss_between(mark.from_ms - shift, mark.to_ms - shift)
+        elif mark.kind in ("enospc", "write_error") and "proc_metrics.jsonl" in (mark.detail or ""):
+            grid.miss_between(mark.from_ms - shift - interval_ms, mark.to_ms - shift)  # ticked, but not kept
 
 
 def collector_quality(

@@ -1,0 +1,92 @@
+"""Steps of the wall clock in the middle of a run, faked for every process of the run by libfaketime."""
+
+import json
+import os
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from conftest import Checkout, need
+from test_life import lines_of, marks_of, quality_of
+
+
+def libfaketime() -> Path | None:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return found[0] if found else None
+
+
+@contextmanager
+def datagrams() -> Iterator[None]:
+    """Some 100 kB/s through lo."""
+    ending = Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not ending.wait(0.02):
+                sender.sendto(b"x" * 2000, ("127.0.0.1", 9))
+
+    thread = Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_step_of_the_clock_is_one_mark_a_series_and_no_false_rate(
+    checkout: Checkout, tmp_path: Path, step_s: int
+) -> None:
+    library = libfaketime()
+    need(library, "libfaketime is not installed (package faketime)")
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    env = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    run_id = f"step{step_s}"
+    with datagrams():
+        code = f"while True: sum(range(1000))  # {run_id}"
+        busy = os.posix_spawnp("python3", ["python3", "-c", code], {"PATH": os.environ["PATH"]})
+        started = checkout.make(
+            "start-collect", f"RUN_ID={run_id}", "IFACE=lo", f"PROC_MATCH={run_id}$", **env
+        )
+        assert started.returncode == 0, started.stderr
+        time.sleep(4)
+        offset.write_text(f"{step_s:+d}\n")
+        time.sleep(4)
+        assert checkout.make("stop-collect", f"RUN_ID={run_id}", **env).returncode == 0
+        os.kill(busy, 9)
+        os.waitpid(busy, 0)
+    steps = marks_of(checkout, run_id, "clock_step")
+    assert sorted(mark["collector"] for mark in steps) == ["proc", "recorder"]
+    assert all(abs(mark["step_ms"] - step_s * 1000) < 1000 for mark in steps)
+    quality = quality_of(checkout, run_id)
+    for name, account in quality["collectors"].items():
+        assert 7 <= account["expected"] <= 9, name
+        assert account["missing"] <= 1, name
+    assert "outside_run" not in {mark["kind"] for mark in quality["marks"]}
+    cctf = checkout.logs(run_id) / "cctf"
+    rates = [row["rx_Bps"] for row in lines_of(cctf / "link_metrics.jsonl")][1:]
+    middle = statistics.median(rates)
+    assert max(abs(rate / middle - 1) for rate in rates) < 0.2
+    assert_no_time_is_lost(checkout.logs(run_id), lines_of(cctf / "proc_cpu.jsonl"))
+
+
+def assert_no_time_is_lost(folder: Path, cpu: list[dict[str, Any]]) -> None:
+    """The intervals of the busy process cover the run, whatever the wall clock said."""
+    assert all(0 < row["dt_ms"] < 2100 for row in cpu)
+    assert 6000 < sum(row["dt_ms"] for row in cpu) < 9500
+    rows = [json.loads(line) for line in (folder / "resources.jsonl").read_text().splitlines()]
+    assert all(before["mono_ms"] <= row["mono_ms"] for before, row in pairwise(rows))

@@ -1,0 +1,92 @@
+"""A disk that fills up while a run is on, and one that is full already: a real file system of 1 MB."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Checkout, copy_checkout, need
+from test_life import lines_of, marks_of, quality_of, start, state_of, wait_for
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Checkout]:
+    """A copy of the checkout whose logs/ is a tmpfs of 1 MB."""
+    need(os.geteuid() == 0, "mounting a small file system needs root")
+    copy = copy_checkout(tmp_path / "kit")
+    (copy.root / "logs").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", copy.root / "logs"], check=True)
+    yield copy
+    copy.make("stop-collect")
+    subprocess.run(["umount", copy.root / "logs"], check=True)
+
+
+def fill(checkout: Checkout) -> Path:
+    path = checkout.root / "logs" / "fill"
+    with path.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"\0" * 512):
+                pass
+        except OSError:
+            return path
+
+
+def test_a_full_disk_is_a_gap_that_ends_when_there_is_room_again(small: Checkout) -> None:
+    start(small, "full", PROC_MATCH=".", PROC_REFRESH="1")  # more than a page at each tick
+    time.sleep(1.5)
+    filled = fill(small)
+    assert wait_for(lambda: state_of(small, "full").get("failing"), 5)
+    assert "cannot be written (ENOSPC)" in small.make("status").stdout
+    time.sleep(4)
+    filled.unlink()
+    assert wait_for(lambda: not state_of(small, "full").get("failing"), 3)
+    time.sleep(2)
+    done = small.make("stop-collect", "RUN_ID=full")
+    assert done.returncode == 0, done.stderr
+    assert "lines could not be written for" in done.stderr
+    for name in ("resources.jsonl", "links.jsonl", "proc_metrics.jsonl", "marks.jsonl"):
+        assert lines_of(small.logs("full") / name)  # whole lines of JSON, each of them
+    assert {mark["reason"] for mark in marks_of(small, "full", "enospc")} == {"ENOSPC"}
+    quality = quality_of(small, "full")
+    for name in ("cpu", "mem", "nic", "proc"):
+        account = quality["collectors"][name]
+        assert account["expected"] == account["got"] + account["missing"]
+        # A small row may still find room in the last page of its file.
+        assert {gap["reason"] for gap in account["gaps"]} <= {"ENOSPC"}
+    assert quality["collectors"]["proc"]["missing"] >= 3
+
+
+def test_a_disk_that_is_full_already_is_refused_before_anything_is_started(small: Checkout) -> None:
+    fill(small)
+    done = small.make("start-collect", "RUN_ID=none", "IFACE=lo")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert not small.logs("none").exists()
+
+
+def test_a_second_start_on_a_full_disk_leaves_the_live_run_alone(small: Checkout) -> None:
+    start(small, "live")
+    before = state_of(small, "live")["collectors"]
+    filled = fill(small)
+    assert small.make("start-collect", "RUN_ID=live", "IFACE=lo").returncode == 2
+    assert state_of(small, "live")["collectors"] == before
+    assert "live (recorder pid" in small.make("status", "RUN_ID=live").stdout
+    filled.unlink()
+    assert small.make("stop-collect", "RUN_ID=live").returncode == 0
+
+
+def test_a_stop_that_finds_no_room_says_so_and_a_later_one_writes_the_true_end(small: Checkout) -> None:
+    start(small, "late")
+    filled = fill(small)
+    done = small.make("stop-collect", "RUN_ID=late")
+    stopped_ms = time.time() * 1000
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    filled.unlink()
+    time.sleep(1.5)
+    small.make("stop-collect", "RUN_ID=late")
+    meta = json.loads((small.logs("late") / "run_meta.json").read_text())
+    assert abs(meta["stopped_ms"] - stopped_ms) < 1200

@@ -140,9 +140,11 @@ def _processes(folder: Path) -> list[Process]:
         process = found.setdefault((row.pid, row.starttime), Process(row.pid))
         process.peak_rss_kb = max(process.peak_rss_kb, row.rss_kb)
     for row in _read(folder, "proc_inventory.jsonl"):
-        if row.event == "seen" and (row.pid, row.starttime) in found:
+        if (row.pid, row.starttime) in found:
             process = found[row.pid, row.starttime]
-            process.name, process.command = row.comm or "?", row.cmdline or ""
+            process.name = row.comm or process.name
+            process.command = row.cmdline or process.command
+            process.peak_rss_kb = max(process.peak_rss_kb, row.maxrss_kb or 0)
     return sorted(found.values(), key=lambda process: (-process.cpu_ms, process.pid or 0))
 
 

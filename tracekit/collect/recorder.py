@@ -19,11 +19,11 @@ from typing import Any
 
 from tracekit import jsonl
 from tracekit.collect import clock
-from tracekit.collect.appender import Appender, Failure
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import Child, RowMaker, What
 from tracekit.collect.clock import STEP_MS, Stamp, now
-from tracekit.collect.rows import LinkRows, mark_row, plain_row
+from tracekit.collect.journal import Journal, span
+from tracekit.collect.rows import LinkRows, plain_row
 from tracekit.runs import Run
 
 SILENT_MS = 2000  # a collector that says nothing for this long beyond its interval is stuck
@@ -31,8 +31,6 @@ HOPELESS_MS = 10_000  # after this long it is killed, and started again
 TERM_S = 3.0  # a collector has this long to end before it is killed
 SUMMARY_S = 60
 LONGEST_BACKOFF_S = 60
-KEPT = ("marks.jsonl", "proc_inventory.jsonl")  # written late rather than lost: they tell what was lost
-KEPT_BYTES = 1 << 20
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Recorder:
         self._environ = environ
         self._ready: int | None = ready
         self._events: SimpleQueue[What] = SimpleQueue()
-        self._files: dict[str, Appender] = {}
+        self._journal = Journal(run.dir, collectors)
         self._cares = [self._care(collector) for collector in collectors]
         self._offset_ms = now().offset_ms
         self._looked = now()
@@ -69,44 +67,18 @@ class Recorder:
         self._notes: list[str] = []  # what stop tells
 
     def _care(self, collector: Collector) -> Care:
-        for file in (*collector.writes, "marks.jsonl"):
-            if file not in self._files:
-                keep_bytes = KEPT_BYTES if file in KEPT else 0
-                self._files[file] = Appender(self._run.dir / file, keep_bytes)
         node, iface = self._environ["NODE_ID"], self._environ["IFACE"]
         make_row: RowMaker = plain_row
         if collector.name == "ifstat":
-            make_row = LinkRows(
-                f"{node}.nic", iface, lambda detail: self._mark("nic", "reset", detail=detail)
-            )
+            make_row = LinkRows(f"{node}.nic", iface, self._tell_reset)
         interval_ms = int(self._environ["PROC_INTERVAL_MS"]) if collector.name == "proc" else 1000
-        return Care(Child(collector, make_row, self._append, self._events), interval_ms)
+        return Care(Child(collector, make_row, self._journal.append, self._events), interval_ms)
 
     def _messages_of(self, collector: Collector) -> Path:
         return self._run.dir / collector.errors if collector.errors else self._run.state / "recorder.log"
 
-    # --- writing
-
-    def _append(self, file: str, lines: bytes, count: int) -> None:
-        failure = self._files[file].append(lines, count)
-        if failure:
-            self._tell_failure(failure)
-
-    def _tell_failure(self, failure: Failure) -> None:
-        series = {
-            care.child.collector.series for care in self._cares if failure.file in care.child.collector.writes
-        }
-        for name in sorted(series) or ["recorder"]:
-            detail = f"{failure.file}: {failure.lines} lines could not be written"
-            lasted_s = (failure.ended.mono_ms - failure.began.mono_ms) / 1000
-            self._notes.append(f"{detail} for {lasted_s:.0f} s ({failure.reason})")
-            kind = "enospc" if failure.reason in ("ENOSPC", "EDQUOT") else "write_error"
-            self._mark(
-                name, kind, **_span(failure.began, failure.ended), reason=failure.reason, detail=detail
-            )
-
-    def _mark(self, collector: str, kind: str, **more: object) -> None:
-        self._append("marks.jsonl", mark_row(now(), collector, kind, **more), 1)
+    def _tell_reset(self, detail: str) -> None:
+        self._journal.mark("nic", "reset", detail=detail)
 
     # --- the life of the run
 
@@ -141,8 +113,8 @@ class Recorder:
         care.attempts = 0
         care.summary_from, care.summary_rows = care.summary_from or stamp, care.child.rows
         if care.down_since:
-            self._mark(
-                care.child.collector.series, "restart", **_span(care.down_since, stamp), reason=care.why
+            self._journal.mark(
+                care.child.collector.series, "restart", **span(care.down_since, stamp), reason=care.why
             )
             care.down_since = None
             self._notes.append(f"{care.child.collector.name} was started again ({care.why})")
@@ -158,7 +130,7 @@ class Recorder:
             return
         if care.down_since is None:
             care.down_since, care.why = care.child.heard or now(), how
-            self._mark(care.child.collector.series, "died", from_ms=care.down_since.ts_ms, reason=how)
+            self._journal.mark(care.child.collector.series, "died", from_ms=care.down_since.ts_ms, reason=how)
         care.start_at = time.monotonic() + min(2**care.attempts - 1, LONGEST_BACKOFF_S)
         care.attempts += 1
         self._write_state()
@@ -167,15 +139,11 @@ class Recorder:
         self._look_at_self()
         self._look_at_clock()
         self._look_after_children()
-        for name, file in self._files.items():
-            if not file.is_in_place():
-                self._error = f"logs/{self._run.run_id}/{name} was removed or renamed while it was written"
-                return
-            if failure := file.retry():
-                self._tell_failure(failure)
-        failing = {name: file.last_error for name, file in self._files.items() if file.last_error}
-        if failing != self._failing:
-            self._failing = failing
+        self._journal.retry()
+        misplaced = self._journal.misplaced()
+        if misplaced:
+            self._error = f"logs/{self._run.run_id}/{misplaced} was removed or renamed while it was written"
+        elif self._failing != self._journal.failing:
             self._write_state()
 
     def _look_at_self(self) -> None:
@@ -184,7 +152,7 @@ class Recorder:
         if stamp.mono_ms - self._looked.mono_ms > 1000 + SILENT_MS:
             late = sum(care.child.take_late() for care in self._cares)
             detail = f"the recorder stood still; {late} rows came late and were left out"
-            self._mark("recorder", "stall", **_span(self._looked, stamp), detail=detail)
+            self._journal.mark("recorder", "stall", **span(self._looked, stamp), detail=detail)
             for care in self._cares:
                 care.child.heard = stamp
 
@@ -193,7 +161,9 @@ class Recorder:
         step_ms = stamp.offset_ms - self._offset_ms
         if abs(step_ms) > STEP_MS:
             detail = f"the wall clock was stepped by {step_ms / 1000:+.3f} s"
-            self._mark("recorder", "clock_step", **_span(self._looked, stamp), detail=detail, step_ms=step_ms)
+            self._journal.mark(
+                "recorder", "clock_step", **span(self._looked, stamp), detail=detail, step_ms=step_ms
+            )
         self._offset_ms, self._looked = stamp.offset_ms, stamp
 
     def _look_after_children(self) -> None:
@@ -215,7 +185,7 @@ class Recorder:
         if not care.is_silent:
             care.is_silent = True
             detail = f"silent for {silent_ms} ms too long"
-            self._mark(care.child.collector.series, "stall", from_ms=heard.ts_ms, detail=detail)
+            self._journal.mark(care.child.collector.series, "stall", from_ms=heard.ts_ms, detail=detail)
         if silent_ms > HOPELESS_MS:
             care.child.signal(signal.SIGKILL)
 
@@ -226,7 +196,9 @@ class Recorder:
         stamp = now()
         if stamp.mono_ms - care.summary_from.mono_ms >= SUMMARY_S * 1000:
             rows = care.child.rows - care.summary_rows
-            self._mark(care.child.collector.series, "ticks", **_span(care.summary_from, stamp), rows=rows)
+            self._journal.mark(
+                care.child.collector.series, "ticks", **span(care.summary_from, stamp), rows=rows
+            )
             care.summary_from, care.summary_rows = stamp, care.child.rows
 
     # --- the end
@@ -241,12 +213,10 @@ class Recorder:
                 child.signal(signal.SIGKILL)
                 child.reap(TERM_S)
                 self._killed.append(child.collector.name)
-                self._mark(child.collector.series, "killed", reason="did not end at SIGTERM")
+                self._journal.mark(child.collector.series, "killed", reason="did not end at SIGTERM")
         self._drain(len(running))
-        for file in self._files.values():
-            if failure := file.append(b"", 0):  # a full disk until the end is a gap until the end
-                self._tell_failure(failure)
-        self._mark("recorder", "cost", detail=_cost())
+        self._journal.end()
+        self._journal.mark("recorder", "cost", detail=_cost())
         self._write_state(ended=True)
 
     def _drain(self, readers: int) -> None:
@@ -268,6 +238,7 @@ class Recorder:
     def _write_state(self, ended: bool = False) -> None:
         """What status and stop want to know; never trusted with a signal without a look at the kernel."""
         stamp = now()
+        self._failing = dict(self._journal.failing)
         processes = {
             care.child.collector.name: {
                 "pid": care.child.process.pid if care.child.process else None,
@@ -284,16 +255,12 @@ class Recorder:
             "error": self._error,
             "killed": self._killed,
             "failing": self._failing,
-            "notes": self._notes,
+            "notes": [*self._notes, *self._journal.notes],
             "ended_ms": stamp.ts_ms if ended else None,
             "ended_mono_ms": stamp.mono_ms if ended else None,
         }
         with suppress(OSError):  # a full /var/tmp must not end the run
             jsonl.write_document(self._run.state / "run.json", state)
-
-
-def _span(since: Stamp, until: Stamp) -> dict[str, int]:
-    return {"from_ms": since.ts_ms, "to_ms": until.ts_ms}
 
 
 def _how_it_ended(child: Child) -> str:

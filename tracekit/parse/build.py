@@ -1,7 +1,6 @@
 """Building cctf/: every raw file to its place, beside the final name, and renamed when it is whole."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,10 +11,11 @@ from tracekit import __version__, jsonl
 from tracekit.errors import BadLineError, TracekitError
 from tracekit.parse.documents import Documents, link_of, node_of, read_documents
 from tracekit.parse.grid import Grid
+from tracekit.parse.ordering import in_time_order, steps_of_sampler
 from tracekit.parse.passing import Passing
 from tracekit.parse.place import building
 from tracekit.parse.quality import collector_quality, cover_proc_ticks, quality
-from tracekit.parse.reading import Account, Batch, Reader
+from tracekit.parse.reading import Account, Reader
 from tracekit.parse.series import (
     HostSeries,
     LinkSeries,
@@ -42,7 +42,6 @@ T = TypeVar("T")
 _TEXT_LIMIT = 65_536
 _PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
-_TIME = re.compile(rb'"ts_ms"\s*:\s*(\d{1,18})')
 _EVENTS = re.compile(r"events\.[^/]+\.jsonl")
 
 # cctf file -> the raw files that go into it as they are
@@ -98,7 +97,7 @@ class _Build:
     def run(self) -> Result:
         self._pass("marks.jsonl", ["marks.jsonl"])
         self._marks = self._written("marks.jsonl", Mark)
-        self._timeline.steps = Steps(self._documents.run.started_ms or 0, _steps_of_sampler(self._marks))
+        self._timeline.steps = Steps(self._documents.run.started_ms or 0, steps_of_sampler(self._marks))
         self._host_and_link()
         self._pass("proc_inventory.jsonl", ["proc_inventory.jsonl"])
         self._processes()
@@ -167,7 +166,7 @@ class _Build:
         series = ProcSeries(self._node, clk_tck, (metrics, cpu, rss), self._timeline, grid, ends)
         account = self._account(path.name)
         batches = Reader(RawProc, self._reject).read(path, account)
-        for rows in _in_time_order(path, batches, self._timeline.steps.goes_back):
+        for rows in in_time_order(path, batches, self._timeline.steps.goes_back):
             self._tell_far(path.name, [row.ts_ms for row in rows])
             account.duplicates += series.take(rows)
         series.finish()
@@ -289,34 +288,3 @@ class _Build:
             return run.stopped_ms
         elapsed_ms = run.stopped_mono_ms - run.started_mono_ms
         return run.started_ms + elapsed_ms if elapsed_ms >= 0 else run.stopped_ms
-
-
-def _steps_of_sampler(marks: list[Mark]) -> Iterator[tuple[int, int, int]]:
-    for mark in marks:
-        is_told = mark.from_ms is not None and mark.to_ms is not None and mark.step_ms is not UNSET
-        if mark.collector == "proc" and mark.kind == "clock_step" and is_told:
-            yield mark.from_ms, mark.to_ms, mark.step_ms  # type: ignore[misc] # is_told
-
-
-def _in_time_order(
-    path: Path, batches: Iterator[Batch[RawProc]], keep_order: bool
-) -> Iterator[list[RawProc]]:
-    """The rows as they came where that is their order in time (or the clock went back); else sorted."""
-    if keep_order or _is_in_time_order(path):
-        for batch in batches:
-            yield batch.records
-        return
-    rows = [row for batch in batches for row in batch.records]
-    rows.sort(key=lambda row: row.ts_ms)
-    yield rows
-
-
-def _is_in_time_order(path: Path) -> bool:
-    last = 0
-    with path.open("rb") as stream:
-        while lines := stream.readlines(1 << 18):
-            times = [int(found) for found in _TIME.findall(b"".join(lines))]
-            if times and (times[0] < last or times != sorted(times)):
-                return False
-            last = times[-1] if times else last
-    return True

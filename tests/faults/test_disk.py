@@ -34,8 +34,18 @@ def fill(checkout: Checkout) -> Path:
             return path
 
 
-def test_a_full_disk_is_a_gap_that_ends_when_there_is_room_again(small: Checkout) -> None:
-    start(small, "full", PROC_MATCH=".", PROC_REFRESH="1")  # more than a page at each tick
+@pytest.fixture
+def sleepers() -> Iterator[None]:
+    """Enough processes that the rows of a tick never fit into what is left of a page."""
+    processes = [subprocess.Popen(["sleep", "61.25"]) for _ in range(80)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_full_disk_is_a_gap_that_ends_when_there_is_room_again(small: Checkout, sleepers: None) -> None:
+    start(small, "full", PROC_MATCH="sleep 61.25")
     time.sleep(1.5)
     filled = fill(small)
     assert wait_for(lambda: state_of(small, "full").get("failing"), 5)

@@ -13,7 +13,7 @@ literal = $(eval override $1 := $$(value $1))$(eval export $1)
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(call literal,$(name))))
 
 typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-$(foreach name,$(filter-out $(VARIABLES),$(typed)),$(warning $(name) is no variable of Tracekit and does nothing))
+$(foreach name,$(filter-out $(VARIABLES) FULL,$(typed)),$(warning $(name) is no variable of Tracekit and does nothing))
 
 PYTHON := .venv/bin/python -I
 
@@ -41,6 +41,12 @@ demo: check
 test: check
 	@tools/setup.sh dev
 	@$(PYTHON) -m pytest
+
+## Run the tests that inject faults for real; FULL=1 at full length
+.PHONY: test-faults
+test-faults: check
+	@tools/setup.sh dev
+	@$(PYTHON) -m pytest tests/faults
 
 ## Install what is missing: system packages, .venv with locked packages
 .PHONY: setup

@@ -28,11 +28,20 @@ class Finder:
     """Looks for the target's processes; refresh: also after the first look that found any."""
 
     def __init__(
-        self, target: Target, refresh: bool, clk_tck: int, say: Callable[[str], None], root: str = procfs.PROC
+        self,
+        target: Target,
+        refresh: bool,
+        take_dead: bool,
+        clk_tck: int,
+        say: Callable[[str], None],
+        root: str = procfs.PROC,
     ) -> None:
-        """clk_tck: ticks a second. say: one message for people, at most once each."""
+        """take_dead: also zombies, where nothing else tells their CPU. clk_tck: ticks a second.
+
+        say: one message for people, at most once each."""
         self._target = target
         self._refresh = refresh
+        self._take_dead = take_dead
         self._clk_tck = clk_tck
         self._say = say
         self._root = root
@@ -68,6 +77,8 @@ class Finder:
     def _consider(self, pid: int, mono_ms: int) -> Found | None:
         try:
             stat = procfs.read_stat(pid, self._root)
+            if stat.fields[procfs.STATE] in procfs.DEAD and not self._take_dead:
+                return None  # its exit record has told its end, though nobody has waited for it
             cmdline = procfs.read_cmdline(pid, self._root)
             starttime, ppid = int(stat.fields[procfs.STARTTIME]), int(stat.fields[procfs.PPID])
             if not self._target.takes(pid, stat.comm, cmdline):

@@ -13,6 +13,9 @@ PROC = "/proc"
 STATE, PPID, SESSION, UTIME, STIME, STARTTIME = 0, 1, 3, 11, 12, 19
 
 
+DEAD = (b"Z", b"X")  # states of a process that has ended
+
+
 class Stat(NamedTuple):
     """A stat line: comm as text, the rest still bytes; fields[UTIME] and so on."""
 
@@ -86,4 +89,4 @@ def starttime(pid: int, root: str = PROC) -> int | None:
         fields = read_stat(pid, root).fields
     except (OSError, ValueError):
         return None
-    return None if fields[STATE] in (b"Z", b"X") else int(fields[STARTTIME])
+    return None if fields[STATE] in DEAD else int(fields[STARTTIME])

@@ -62,7 +62,7 @@ class Sampler:
         self._listener = listener
         self._root = root
         self._clk_tck = os.sysconf("SC_CLK_TCK")
-        self._finder = Finder(target, refresh, self._clk_tck, output.say_once, root)
+        self._finder = Finder(target, refresh, listener is None, self._clk_tck, output.say_once, root)
         self._endings = Endings(target, lambda pid: pid in self._processes, refresh, root)
         self._listening_since_ms = clock.now().mono_ms
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))

@@ -126,7 +126,7 @@ def _is_stray(pid: int, session: object, run_id: str) -> bool:
     """In the session that the collector led, alive, and started with this run's id in its environment."""
     try:
         fields = procfs.read_stat(pid).fields
-        is_dead = fields[procfs.STATE] in (b"Z", b"X")
+        is_dead = fields[procfs.STATE] in procfs.DEAD
         if is_dead or int(fields[procfs.SESSION]) != session:
             return False
         return f"RUN_ID={run_id}".encode() in procfs.read(pid, "environ").split(b"\0")

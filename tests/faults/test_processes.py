@@ -1,0 +1,276 @@
+"""Processes by the thousand, short ones, ones with nasty names, one pid twice, and a /proc that hides."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import IGNORED, ROOT, Checkout, clean_environment, need
+from test_life import lines_of, quality_of, start
+from workload import FULL, TICK_MS, Cpu, children, cpu_of
+
+MANY = 3000 if FULL else 400
+NAMES = [b"py) R 1 (python", b"a b", b"x\nX", b'"', b"\\", "é".encode(), b"", b":(){"]
+NOBODY = 65534
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def stop(checkout: Checkout, run_id: str) -> None:
+    done = checkout.make("stop-collect", f"RUN_ID={run_id}")
+    assert done.returncode == 0, done.stderr
+
+
+def samples(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """Rows of proc_metrics.jsonl by process."""
+    by_pid = defaultdict(list)
+    for row in lines_of(folder / "proc_metrics.jsonl"):
+        by_pid[row["pid"]].append(row)
+    return by_pid
+
+
+def cpu_sums(folder: Path) -> dict[tuple[int, int], float]:
+    """What proc_cpu.jsonl gives each process in all, ms."""
+    sums: dict[tuple[int, int], float] = defaultdict(float)
+    for row in lines_of(folder / "cctf" / "proc_cpu.jsonl"):
+        assert row["cpu_ms"] >= 0
+        sums[row["pid"], row["starttime"]] += row["cpu_ms"]
+    return sums
+
+
+def assert_ticks_are_made(account: dict[str, Any]) -> None:
+    assert account["expected"] == account["got"] + account["missing"]
+    assert account["expected"] >= 4
+    assert account["got"] >= 0.95 * account["expected"], account
+
+
+def test_hundreds_of_processes_are_all_sampled_at_every_tick(checkout: Checkout, tmp_path: Path) -> None:
+    with children(tmp_path, "tk-many", [b"tk-many"] * MANY, is_busy=False) as pids:
+        start(checkout, "many", PROC_MATCH="^tk-many$")
+        time.sleep(20 if FULL else 4.5)
+        stop(checkout, "many")
+        truth = {(pid, cpu_of(pid).starttime) for pid in pids}
+    assert len(truth) == MANY
+    assert_ticks_are_made(quality_of(checkout, "many")["collectors"]["proc"])
+    ticks = defaultdict(set)
+    for row in lines_of(checkout.logs("many") / "proc_metrics.jsonl"):
+        ticks[row["ts_ms"]].add((row["pid"], row["starttime"]))
+    assert len(ticks) >= 4
+    assert all(seen == truth for seen in ticks.values()), {ts: len(seen) for ts, seen in ticks.items()}
+
+
+def test_two_hundred_short_processes_a_second_cost_no_tick_and_none_is_forgotten(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    short = tmp_path / "tk-churn"
+    shutil.copy("/bin/true", short)
+    start(checkout, "churn", PROC_MATCH="^tk-churn$", PROC_REFRESH="1")
+    began, born = time.monotonic(), []
+    for number in range(1000):
+        pid = os.posix_spawn(short, ["tk-churn"], {})
+        os.waitpid(pid, 0)
+        born.append(pid)
+        time.sleep(max(began + (number + 1) / 200 - time.monotonic(), 0))
+    lasted_s = time.monotonic() - began
+    time.sleep(1.1)
+    stop(checkout, "churn")
+    assert lasted_s < 7  # it was near 200 a second
+    assert_ticks_are_made(quality_of(checkout, "churn")["collectors"]["proc"])
+    messages = (checkout.logs("churn") / "procmon.err").read_text()
+    assert len(messages.splitlines()) <= 3  # not one a process
+    if "no exit records" not in messages:
+        inventory = lines_of(checkout.logs("churn") / "proc_inventory.jsonl")
+        assert sorted(row["pid"] for row in inventory if row["event"] == "end") == sorted(born)
+
+
+def test_a_process_that_nobody_reaps_has_one_end_and_is_not_seen_after_it(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    short = tmp_path / "tk-zombie"
+    shutil.copy("/bin/true", short)
+    start(checkout, "zombie", PROC_MATCH="^tk-zombie$", PROC_REFRESH="1")
+    messages = checkout.logs("zombie") / "procmon.err"
+    pid = os.posix_spawn(short, ["tk-zombie"], {})
+    time.sleep(2.5)  # two looks at /proc, where it still stands
+    os.waitpid(pid, 0)
+    time.sleep(1.1)
+    stop(checkout, "zombie")
+    need("no exit records" not in messages.read_text(), "exit records (root, Linux 5.19) tell of its end")
+    events = [row["event"] for row in lines_of(checkout.logs("zombie") / "proc_inventory.jsonl")]
+    assert events in (["end"], ["seen", "end"])
+
+
+def test_nasty_names_shift_no_field_and_come_back_from_json(checkout: Checkout, tmp_path: Path) -> None:
+    with children(tmp_path, "tk-nasty", NAMES, is_busy=True) as pids:
+        start(checkout, "nasty", PROC_MATCH="tk-nasty")
+        time.sleep(2)
+        for pid in pids:
+            os.kill(pid, 19)  # their CPU stands still from here on
+        time.sleep(1.2)
+        truth = {pid: cpu_of(pid) for pid in pids}
+        stop(checkout, "nasty")
+    rows = samples(checkout.logs("nasty"))
+    for pid in pids:
+        last = rows[pid][-1]
+        assert last["starttime"] == truth[pid].starttime
+        assert truth[pid].ticks > 10
+        assert abs(last["utime"] + last["stime"] - truth[pid].ticks) <= 2
+    inventory = lines_of(checkout.logs("nasty") / "proc_inventory.jsonl")
+    seen = {row["pid"]: row["comm"] for row in inventory if row["event"] == "seen"}
+    assert [seen[pid].encode() for pid in pids] == NAMES
+    assert quality_of(checkout, "nasty")["inputs"]["proc_inventory.jsonl"]["rejected"] == {}
+    passed = lines_of(checkout.logs("nasty") / "cctf" / "proc_inventory.jsonl")
+    assert {row["pid"]: row["comm"] for row in passed if row["event"] == "seen"} == seen
+
+
+# --- one pid, two processes
+
+REUSE = """
+import json, os, signal, subprocess, sys, time
+root, tests, target = sys.argv[1], sys.argv[2], 4000
+sys.path.insert(0, tests)
+from workload import cpu_of
+
+def make(*words):
+    done = subprocess.run(["make", "-s", "-C", root, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+def one(busy_s):
+    for _ in range(20):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(target - 1))
+        pid = os.fork()
+        if pid == 0:
+            while time.process_time() < busy_s:
+                pass
+            signal.pause()
+        if pid == target:
+            break
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert pid == target, pid
+    time.sleep(busy_s + 1.5)  # a tick has seen the last of its CPU
+    cpu = cpu_of(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return [cpu.starttime, cpu.ticks]
+
+make("start-collect", "RUN_ID=reused", "IFACE=lo", "PROC_MATCH=tk-reuse", "PROC_REFRESH=1")
+found = [one(0.9), one(0.3)]
+make("stop-collect", "RUN_ID=reused")
+print(json.dumps(found))
+"""
+
+
+def test_a_pid_that_is_used_again_gives_two_series_each_with_its_own_cpu(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    need(os.geteuid() == 0, "a pid namespace needs root")
+    need(Path("/proc/sys/kernel/ns_last_pid").exists(), "ns_last_pid is not in this kernel")
+    script = tmp_path / "tk-reuse.py"
+    script.write_text(REUSE)
+    space = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    tests = str(Path(__file__).parent)
+    done = checkout.run(*space, sys.executable, "-I", str(script), str(checkout.root), tests)
+    assert done.returncode == 0, done.stderr
+    truth = {(4000, starttime): ticks * TICK_MS for starttime, ticks in json.loads(done.stdout)}
+    assert len(truth) == 2
+    quality = quality_of(checkout, "reused")
+    assert "reset" not in {mark["kind"] for mark in quality["marks"]}
+    sums = {key: used for key, used in cpu_sums(checkout.logs("reused")).items() if key[0] == 4000}
+    assert sums.keys() == truth.keys()
+    for identity, used_ms in truth.items():
+        assert used_ms >= 250
+        assert abs(sums[identity] - used_ms) <= 2 * TICK_MS
+
+
+# --- hidepid
+
+
+def as_nobody(*command: str) -> list[str]:
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
+
+
+@pytest.fixture
+def of_nobody() -> Iterator[Checkout]:
+    """A copy of the checkout that belongs to an ordinary user, with a Python that he may read."""
+    need(os.geteuid() == 0, "becoming another user needs root")
+    need(shutil.which("setpriv") and shutil.which("unshare"), "unshare and setpriv (package util-linux)")
+    from tracekit.runs import state_home  # noqa: PLC0415
+
+    folder = Path(tempfile.mkdtemp(prefix="tracekit-hidepid-", dir="/var/tmp"))
+    try:
+        folder.chmod(0o755)
+        copy = Checkout(folder / "kit")
+        shutil.copytree(ROOT, copy.root, ignore=IGNORED)
+        make_readable_venv(copy.root / ".venv")
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", copy.root], check=True)
+        yield copy
+        shutil.rmtree(Path(f"/var/tmp/tracekit-{NOBODY}") / state_home(copy.root).name, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder)
+
+
+def make_readable_venv(venv: Path) -> None:
+    """The checkout's own packages under the system's Python, where .venv's Python is in a private place."""
+
+    def works(python: Path) -> bool:
+        # By way of a shell: what setpriv itself executes, it may still find with root's rights.
+        command = as_nobody("sh", "-c", 'exec "$0" "$@"', str(python), "-I", "-c", "import msgspec, psutil")
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, check=False, cwd="/")
+        return done.returncode == 0
+
+    if works(ROOT / ".venv" / "bin" / "python"):
+        venv.symlink_to(ROOT / ".venv")
+        return
+    command = ["/usr/bin/python3", "-m", "venv", "--system-site-packages", "--without-pip", str(venv)]
+    made = subprocess.run(command, env=clean_environment(), capture_output=True, check=False)
+    need(made.returncode == 0, "a Python that an ordinary user may read (package python3-venv)")
+    (into,) = venv.glob("lib/python3*/site-packages")
+    for packages in (ROOT / ".venv").glob("lib/python3*/site-packages"):
+        (into / "checkout.pth").write_text(f"{packages}\n")
+    need(works(venv / "bin" / "python"), "msgspec and psutil for a Python that an ordinary user may read")
+
+
+def test_under_hidepid_an_ordinary_user_traces_his_own_processes_and_it_is_said_once(
+    of_nobody: Checkout,
+) -> None:
+    mounted = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'  # a new instance, for these commands only
+
+    def hidden(*words: str) -> "subprocess.CompletedProcess[str]":
+        make = as_nobody("make", "--no-print-directory", "-C", str(of_nobody.root), *words)
+        return of_nobody.run("unshare", "--mount", "sh", "-c", mounted, "sh", *make, PATH=SYSTEM_PATH)
+
+    busy = [shutil.which("sh", path=SYSTEM_PATH) or "sh", "-c", "while :; do :; done # tk-hidden"]
+    with subprocess.Popen(as_nobody(*busy)) as own, subprocess.Popen(busy) as foreign:
+        try:
+            done = hidden("start-collect", "RUN_ID=hidden", "IFACE=lo", "PROC_MATCH=tk-hidden$")
+            assert done.returncode == 0, done.stderr
+            time.sleep(4)
+            os.kill(own.pid, 19)
+            time.sleep(1.2)
+            truth = cpu_of(own.pid)
+            stopped = hidden("stop-collect", "RUN_ID=hidden")
+        finally:
+            for process in (own, foreign):
+                process.kill()
+    assert stopped.returncode == 0, stopped.stderr
+    parsed = hidden("parse", "RUN_ID=hidden")
+    assert parsed.returncode == 0, parsed.stderr
+    folder = of_nobody.logs("hidden")
+    assert folder.stat().st_uid == NOBODY
+    rows = lines_of(folder / "proc_metrics.jsonl")
+    assert {(row["pid"], row["starttime"]) for row in rows} == {(own.pid, truth.starttime)}
+    last = rows[-1]
+    assert truth == Cpu(last["utime"] + last["stime"], last["starttime"])
+    messages = (folder / "procmon.err").read_text().splitlines()
+    assert len([line for line in messages if "hidepid" in line]) == 1
+    assert len(messages) <= 3  # one a cause, not one a tick
+    assert_ticks_are_made(json.loads((folder / "cctf" / "quality.json").read_text())["collectors"]["proc"])

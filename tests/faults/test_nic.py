@@ -83,7 +83,10 @@ def island(checkout: Checkout) -> Iterator[Island]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout
-            need(holder.stdout.readline() == b"ready\n", "a network namespace with its own sysfs")
+            need(
+                holder.stdout.readline() == b"ready\n",
+                "this machine lets us make no network namespace with a sysfs of its own",
+            )
             made = Island(checkout, holder.pid)
             done = made.inside("ip", "link", "add", "try0", "type", "veth", "peer", "name", "try1")
             need(done.returncode == 0, "this kernel has no veth pairs")

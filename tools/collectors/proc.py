@@ -30,6 +30,7 @@ from tracekit.collect.target import Target
 from tracekit.collect.taskstats import ExitListener
 
 GATHER_S = 0.02
+STARTERS_S = 30
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = cli.load_settings()
     ending = _ending_signals()
     collecting = {os.getpid(), os.getppid()}
-    ours = collecting | {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
+    starters = {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
+    starters_gone_at = time.monotonic() + STARTERS_S  # later their pids may be anybody's
     listener = _listener() if settings["PROC_MATCH"] or settings["CONTAINER"] else None
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
             settings["CONTAINER"],
-            is_ours=lambda pid, ppid: pid in ours or ppid in collecting,
+            is_ours=lambda pid, ppid: (
+                pid in collecting
+                or ppid in collecting
+                or (pid in starters and time.monotonic() < starters_gone_at)
+            ),
         ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",

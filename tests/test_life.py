@@ -286,9 +286,11 @@ def test_poisoned_control_state_harms_no_stranger(checkout: Checkout, finished_r
 
 
 def test_removed_run_directory_ends_the_run_and_is_said(checkout: Checkout, finished_run: Clean) -> None:
+    from tracekit.runs import Run  # noqa: PLC0415
+
     start(checkout, "vanished")
     shutil.rmtree(checkout.logs("vanished"))
-    assert wait_for(lambda: state_of(checkout, "vanished").get("ended"), 5.0)
+    assert wait_for(lambda: Run("vanished", checkout.root).holder() is None, 5.0)
     finished_run("vanished")
     assert "was removed or renamed" in str(state_of(checkout, "vanished")["error"])
     start(checkout, "vanished")  # a removed directory is a new run

@@ -86,8 +86,8 @@ def test_a_killed_process_sampler_is_back_in_two_seconds_and_no_cpu_is_lost(
     quality = quality_of(checkout, "sampler")
     assert_law(quality)
     proc = quality["collectors"]["proc"]
-    assert 1 <= proc["missing"] <= 3
-    assert {gap["reason"] for gap in proc["gaps"]} == {"restart"}
+    assert proc["missing"] <= 3  # none where it was back before its next tick
+    assert {gap["reason"] for gap in proc["gaps"]} <= {"restart"}
     raw, rows = raw_rows(checkout, "sampler", busy), cpu_rows(checkout, "sampler", busy)
     ticks = [row["utime"] + row["stime"] for row in raw]
     polled = [row for row in rows if row["source"] == "poll"]

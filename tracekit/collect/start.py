@@ -15,6 +15,7 @@ import msgspec
 from tracekit import ROOT, __version__, jsonl
 from tracekit.collect import catalog, clock, identity, procfs
 from tracekit.collect.catalog import Collector
+from tracekit.collect.child import wait_for_end
 from tracekit.collect.inventory import write_module_inventory
 from tracekit.collect.rows import mark_row
 from tracekit.collect.stop import STOP_S, end_recorder, stop_alone
@@ -251,8 +252,6 @@ def _last_words(log: Path) -> str:
 
 def _end_recorder_process(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
+    if wait_for_end(process, STOP_S) is None:
         process.kill()
         process.wait()

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,19 +57,22 @@ def test_a_step_of_the_clock_is_one_mark_a_series_and_no_false_rate(
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     run_id = f"step{step_s}"
-    with datagrams():
-        code = f"while True: sum(range(1000))  # {run_id}"
-        busy = os.posix_spawnp("python3", ["python3", "-c", code], {"PATH": os.environ["PATH"]})
-        started = checkout.make(
-            "start-collect", f"RUN_ID={run_id}", "IFACE=lo", f"PROC_MATCH={run_id}$", **env
-        )
-        assert started.returncode == 0, started.stderr
-        time.sleep(4)
-        offset.write_text(f"{step_s:+d}\n")
-        time.sleep(4)
-        assert checkout.make("stop-collect", f"RUN_ID={run_id}", **env).returncode == 0
-        os.kill(busy, 9)
-        os.waitpid(busy, 0)
+    mark = f"{run_id}-{os.getpid()}"  # another run of the tests has another
+    code = f"while True: sum(range(1000))  # {mark}"
+    busy = subprocess.Popen(["python3", "-c", code])
+    try:
+        with datagrams():
+            words = (f"RUN_ID={run_id}", "IFACE=lo", f"PROC_MATCH={mark}$")
+            started = checkout.make("start-collect", *words, **env)
+            assert started.returncode == 0, started.stderr
+            time.sleep(4)
+            offset.write_text(f"{step_s:+d}\n")
+            time.sleep(4)
+            stopped = checkout.make("stop-collect", f"RUN_ID={run_id}", **env)
+            assert stopped.returncode == 0, stopped.stderr
+    finally:
+        busy.kill()
+        busy.wait()
     steps = marks_of(checkout, run_id, "clock_step")
     assert sorted(mark["collector"] for mark in steps) == ["proc", "recorder"]
     assert all(abs(mark["step_ms"] - step_s * 1000) < 1000 for mark in steps)

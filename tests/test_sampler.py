@@ -14,7 +14,8 @@ import pytest
 
 from tracekit.collect import procfs
 from tracekit.collect.clock import Stamp, now
-from tracekit.collect.sampler import Output, Sampler
+from tracekit.collect.lines import Output
+from tracekit.collect.sampler import Sampler
 from tracekit.collect.target import Target
 
 NASTY = ["a) b", "py) R 1 (python", "x\nX", '"', "\\", "\u00e9", "", ":(){", "(((", "a b c d e f g"]
@@ -29,7 +30,9 @@ def fake_process(root: Path, pid: int, comm: str, **more: int | str) -> None:
     fields += [
         str(more.get("utime", 0)),
         str(more.get("stime", 0)),
-        *["0"] * 6,
+        str(more.get("cutime", 0)),
+        str(more.get("cstime", 0)),
+        *["0"] * 4,
         str(more.get("starttime", 500)),
     ]
     line = f"{pid} ({comm}) {' '.join(fields)} 0 0 0\n"
@@ -45,7 +48,7 @@ class Recording:
     def __init__(self, target: Target, refresh: bool = False, root: str = procfs.PROC) -> None:
         self.lines: list[bytes] = []
         self.said: list[str] = []
-        self.sampler = Sampler(target, 1000, refresh, Output(self._write, self.said.append), None, root)
+        self.sampler = Sampler(target, 1000, refresh, Output(self._write, self.said.append), root=root)
 
     def _write(self, lines: bytes) -> None:
         self.lines += lines.split(b"\n")
@@ -185,7 +188,7 @@ def test_container_with_a_pattern_takes_only_its_matching_processes(tmp_path: Pa
     assert {row["pid"] for row in recording.rows()} == {1}
 
 
-def test_exit_records_just_before_a_grid_point_do_not_cost_the_tick() -> None:
+def test_events_just_before_a_grid_point_do_not_cost_the_tick() -> None:
     recording = Recording(target("x"))
     ticks: list[float] = []
 
@@ -193,8 +196,8 @@ def test_exit_records_just_before_a_grid_point_do_not_cost_the_tick() -> None:
         if len(ticks) == 3:
             return "end"
         if seconds > 0:
-            time.sleep(seconds + 0.001)  # a record came, and gathering took until after the grid point
-            return "exits"
+            time.sleep(seconds + 0.001)  # an event came, and gathering took until after the grid point
+            return "events"
         ticks.append(time.time())
         return "tick"
 

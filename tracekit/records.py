@@ -123,6 +123,8 @@ class Mark(Record, frozen=True):
     ticks: Count | UnsetType = UNSET
     rows: Count | UnsetType = UNSET
     step_ms: int | UnsetType = UNSET
+    cpu_ms: DurationMs | UnsetType = UNSET
+    dt_ms: DurationMs | UnsetType = UNSET
 
 
 # --- the app layer: any field that a source cannot know is null or left out

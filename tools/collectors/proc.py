@@ -25,11 +25,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
-from tracekit.collect.sampler import Output, Sampler
+from tracekit.collect.execs import ExecListener
+from tracekit.collect.lines import Output
+from tracekit.collect.sampler import Listeners, Sampler
 from tracekit.collect.target import Target
 from tracekit.collect.taskstats import ExitListener
 
-GATHER_S = 0.02
+START_S = 0.005  # a program may end soon after it started
+END_S = 0.02
 STARTERS_S = 30
 
 
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     collecting = {os.getpid(), os.getppid()}
     starters = {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
     starters_gone_at = time.monotonic() + STARTERS_S  # later their pids may be anybody's
-    listener = _listener() if settings["PROC_MATCH"] or settings["CONTAINER"] else None
+    listeners = _listeners() if settings["PROC_MATCH"] or settings["CONTAINER"] else Listeners()
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
@@ -55,18 +58,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",
         output=Output(_write_all, cli.warn),
-        listener=listener,
+        listeners=listeners,
     )
-    sampler.run(lambda seconds: _wait(seconds, ending, listener))
+    sampler.run(lambda seconds: _wait(seconds, ending, listeners))
     return cli.DONE
 
 
-def _listener() -> ExitListener | None:
+def _listeners() -> Listeners:
     try:
-        return ExitListener()
+        exits = ExitListener()
     except OSError as error:
-        cli.warn(f"no exit records ({error}): CPU of processes that end between two samples is not seen")
-        return None
+        cli.warn(
+            f"no exit records ({error}): CPU of processes that end between two samples is known by their "
+            "parents' accounts only; `unattributed` marks hold it"
+        )
+        return Listeners()
+    try:
+        return Listeners(exits, ExecListener())
+    except OSError as error:
+        cli.warn(f"no exec events ({error}): a process is found at the next look, a second later")
+        return Listeners(exits)
 
 
 def _ending_signals() -> int:
@@ -78,18 +89,18 @@ def _ending_signals() -> int:
     return readable
 
 
-def _wait(seconds: float, ending: int, listener: ExitListener | None) -> str:
-    """What ends the wait; exit records are taken some at a time, for each waking costs more than it holds."""
+def _wait(seconds: float, ending: int, listeners: Listeners) -> str:
+    """What ends the wait; events are taken some at a time, for each waking costs more than it holds."""
     seconds = max(seconds, 0.0)
     deadline = time.monotonic() + seconds
-    watched = [ending, listener.fileno()] if listener else [ending]
+    watched = [ending, *(one.fileno() for one in listeners if one)]
     ready, _, _ = select.select(watched, [], [], seconds)
     if not ready or (seconds == 0 and ending not in ready):
         return "tick"
     if ending not in ready:
-        pause = min(GATHER_S, max(deadline - time.monotonic(), 0.0))
-        ready, _, _ = select.select([ending], [], [], pause)
-    return "end" if ending in ready else "exits"
+        gather_s = START_S if listeners.execs and listeners.execs.fileno() in ready else END_S
+        ready, _, _ = select.select([ending], [], [], min(gather_s, max(deadline - time.monotonic(), 0.0)))
+    return "end" if ending in ready else "events"
 
 
 def _write_all(lines: bytes) -> None:

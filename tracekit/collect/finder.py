@@ -3,7 +3,7 @@
 A process that does not match is looked at again while it is young, for fork comes before exec.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from tracekit import units
@@ -73,6 +73,18 @@ class Finder:
         if not self._refresh:
             self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
         self._is_settled = is_any_known or not self._target.container
+
+    def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
+        """The target's processes among those that have just started a program; none without refresh."""
+        if self._refresh and (self._is_settled or not self._target.container):
+            for pid in pids:
+                found = None if pid in known else self._consider(pid, mono_ms)
+                if found:
+                    yield found
+
+    def has_refused(self, pid: int) -> bool:
+        """Whether it was looked at, and is not the target's."""
+        return pid in self._refused
 
     def _consider(self, pid: int, mono_ms: int) -> Found | None:
         try:

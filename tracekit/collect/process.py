@@ -1,7 +1,7 @@
 """One process in sight: its two files under /proc, kept open, so that no other process can take its place."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tracekit.collect import procfs
 from tracekit.collect.procfs import STARTTIME
@@ -17,6 +17,7 @@ class Process:
     descriptors: tuple[int, int] | None
     head: bytes  # the constant parts of its row in proc_metrics.jsonl
     tail: bytes
+    fields: list[bytes] = field(default_factory=lambda: [b"0"] * 16)  # of stat at the last sample
     dead_ms: float = 0.0  # CPU of threads that had ended before the exit records were listened to
 
     def read(self) -> tuple[bytes, bytes]:
@@ -27,6 +28,10 @@ class Process:
         if int(procfs.parse_stat(stat).fields[STARTTIME]) != self.starttime:
             raise ProcessLookupError(self.pid)
         return stat, procfs.read(self.pid, "statm", self.root)
+
+    def ticks(self, *places: int) -> int:
+        """The sum of these fields of stat at the last sample."""
+        return sum(int(self.fields[place]) for place in places)
 
     def close(self) -> None:
         """Let go of the descriptors."""

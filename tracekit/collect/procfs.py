@@ -10,7 +10,7 @@ from typing import NamedTuple
 PROC = "/proc"
 
 # Positions after the name in /proc/<pid>/stat. Source: proc(5); field 3 (state) is position 0.
-STATE, PPID, SESSION, UTIME, STIME, STARTTIME = 0, 1, 3, 11, 12, 19
+STATE, PPID, SESSION, UTIME, STIME, CUTIME, CSTIME, STARTTIME = 0, 1, 3, 11, 12, 13, 14, 19
 
 
 DEAD = (b"Z", b"X")  # states of a process that has ended

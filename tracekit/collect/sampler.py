@@ -13,14 +13,17 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
-from tracekit import jsonl, units
-from tracekit.collect import clock, procfs
+from tracekit import units
+from tracekit.collect import clock, lines, procfs
+from tracekit.collect.children import Children
 from tracekit.collect.clock import STEP_MS, Stamp
 from tracekit.collect.endings import Ending, Endings
+from tracekit.collect.execs import ExecListener
 from tracekit.collect.finder import Finder, Found
+from tracekit.collect.lines import Output
 from tracekit.collect.process import Process
-from tracekit.collect.rows import mark_row
 from tracekit.collect.target import Target
 from tracekit.collect.taskstats import ExitListener
 
@@ -28,19 +31,14 @@ LOOK_MS = 1000
 SUMMARY_MS = 60_000
 
 
-class Output:
-    """Where the sampler's lines go, and its messages for people: one a cause."""
+class Listeners(NamedTuple):
+    """Where the kernel tells of processes that end, and of programs that start; None where it does not."""
 
-    def __init__(self, write: Callable[[bytes], object], say: Callable[[str], None]) -> None:
-        self.write = write
-        self._say = say
-        self._said: set[str] = set()
+    exits: ExitListener | None = None
+    execs: ExecListener | None = None
 
-    def say_once(self, message: str) -> None:
-        """Say it, unless it was said before."""
-        if message not in self._said:
-            self._said.add(message)
-            self._say(message)
+
+NOBODY = Listeners()
 
 
 class Sampler:
@@ -52,19 +50,20 @@ class Sampler:
         interval_ms: int,
         refresh: bool,
         output: Output,
-        listener: ExitListener | None = None,
+        listeners: Listeners = NOBODY,
         root: str = procfs.PROC,
     ) -> None:
-        """listener: where exit records come from, None where they cannot be had; root: where /proc is."""
+        """interval_ms: between two ticks; refresh: find processes that start later; root: where /proc is."""
         self._target = target
         self._interval_ms = interval_ms
         self._output = output
-        self._listener = listener
+        self._exits, self._execs = listeners
         self._root = root
         self._clk_tck = os.sysconf("SC_CLK_TCK")
-        self._finder = Finder(target, refresh, listener is None, self._clk_tck, output.say_once, root)
-        self._endings = Endings(target, lambda pid: pid in self._processes, refresh, root)
-        self._listening_since_ms = clock.now().mono_ms
+        self._finder = Finder(target, refresh, self._exits is None, self._clk_tck, output.say_once, root)
+        self._endings = Endings(target, self._is_in_sight, refresh, root)
+        self._began_ms = clock.now().mono_ms
+        self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, root)
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))
         self._processes: dict[int, Process] = {}
         self._next_look_ms = 0
@@ -76,7 +75,7 @@ class Sampler:
     def run(self, wait: Callable[[float], str]) -> None:
         """Tick at each grid point of the wall clock.
 
-        wait(seconds) returns "tick" when they are over (or none are left), "exits" when the listener has
+        wait(seconds) returns "tick" when they are over (or none are left), "events" when a listener has
         something before, "end" when it is time to end."""
         allow_many_files()
         if self._target.is_nothing:
@@ -87,36 +86,59 @@ class Sampler:
             )
         deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
         while (what := wait(deadline - time.monotonic())) != "end":
-            if what == "exits":
-                self._output.write(b"".join(self._take_exits(clock.now())))
+            if what == "events":
+                self._output.write(b"".join(self._take_events(clock.now())))
             else:
                 self.tick(clock.now())
                 deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
-        lines = [*self._take_exits(clock.now()), *self._summary(self._last)]
-        self._output.write(b"".join(lines))
+        self._output.write(b"".join(self._last_words(clock.now())))
 
     def tick(self, stamp: Stamp) -> None:
         """Sample every process in sight; look for new ones where it is time to."""
-        lines = [*self._discontinuities(stamp), *self._take_exits(stamp)]
-        lines += self._sample(stamp, list(self._processes.values()))
+        told = [*self._discontinuities(stamp), *self._take_events(stamp)]
+        told += self._sample_all(stamp)
         if stamp.mono_ms >= self._next_look_ms:
-            lines += self._look(stamp)
+            told += self._look(stamp)
             self._next_look_ms = stamp.mono_ms + LOOK_MS - STEP_MS  # ticks come a little early or late
         self._ticks += 1
         self._last = stamp
         self._summary_from = self._summary_from or stamp
         if stamp.mono_ms - self._summary_from.mono_ms >= SUMMARY_MS:
-            lines += self._summary(stamp)
-        lines.append(b"\n")
-        self._output.write(b"".join(lines))
+            told += self._summary(stamp)
+        told.append(b"\n")
+        self._output.write(b"".join(told))
+
+    def _last_words(self, stamp: Stamp) -> Iterator[bytes]:
+        """All that is known now, but no row: the end is on no grid point."""
+        yield from self._take_events(stamp)
+        if self._last:
+            rows = self._rows
+            yield from (line for line in self._sample_all(stamp) if line.startswith(b"@"))
+            self._rows = rows
+        yield from self._summary(self._last)
 
     def _look(self, stamp: Stamp) -> Iterator[bytes]:
-        new = list(self._finder.look(self._processes, bool(self._processes), stamp.mono_ms))
+        found = self._finder.look(self._processes, bool(self._processes), stamp.mono_ms)
+        yield from self._add(list(found), stamp)
+
+    def _add(self, new: list[Found], stamp: Stamp) -> Iterator[bytes]:
         for found in new:
             self._processes[found.process.pid] = found.process
             self._note_dead_threads(found.process)
-            yield _seen(stamp, found)
+            yield lines.seen(stamp, found)
         yield from self._sample(clock.now(), [found.process for found in new])
+        for found in new:
+            self._children.came(found.process, stamp.mono_ms)
+
+    def _sample_all(self, stamp: Stamp) -> Iterator[bytes]:
+        """Rows of the processes in sight, and a mark of the CPU that their children used and no row holds."""
+        self._children.read_launchers()
+        yield from self._sample(stamp, list(self._processes.values()))
+        yield from self._take_exits(stamp)  # of the children that the accounts held by now
+        cpu_ms, since = self._children.settle(stamp.mono_ms, self._exits is not None), self._last
+        if cpu_ms and since:
+            span = {"from_ms": since.ts_ms, "to_ms": stamp.ts_ms, "dt_ms": stamp.mono_ms - since.mono_ms}
+            yield lines.mark(stamp, "unattributed", **span, reason="children", cpu_ms=round(cpu_ms, 3))
 
     def _sample(self, stamp: Stamp, processes: Iterable[Process]) -> Iterator[bytes]:
         when = b'{"ts_ms":%d' % stamp.ts_ms
@@ -128,7 +150,10 @@ class Sampler:
             except OSError:
                 gone.append(process)
                 continue
-            fields = stat[stat.rindex(b")") + 2 :].split(b" ", 13)
+            before, fields = process.fields, stat[stat.rindex(b")") + 2 :].split(b" ", 15)
+            process.fields = fields
+            if fields[procfs.CUTIME : procfs.CSTIME + 1] != before[procfs.CUTIME : procfs.CSTIME + 1]:
+                self._children.changed(process)
             rss_kb = int(statm.split(b" ", 2)[1]) * page_kb
             yield b'%b%b%d,"utime":%b,"stime":%b%b' % (
                 when, process.head, rss_kb, fields[procfs.UTIME], fields[procfs.STIME], process.tail
@@ -139,7 +164,9 @@ class Sampler:
             for process in gone:
                 if self._processes.get(process.pid) is process:
                     self._forget(process)
-                    yield _ended(stamp, process.pid, process.starttime)
+                    parent = int(process.fields[procfs.PPID])
+                    self._children.ended(process.pid, parent, self._sampled_ms(process), stamp.mono_ms)
+                    yield lines.ended(stamp, process.pid, process.starttime)
 
     def _forget(self, process: Process) -> None:
         del self._processes[process.pid]
@@ -147,34 +174,52 @@ class Sampler:
         if not self._processes:
             self._finder.start_over()
 
+    def _is_in_sight(self, pid: int) -> bool:
+        return pid in self._processes
+
+    def _sampled_ms(self, process: Process) -> float:
+        """CPU of its whole life at its last sample."""
+        return units.ticks_to_ms(process.ticks(procfs.UTIME, procfs.STIME), self._clk_tck)
+
     def _note_dead_threads(self, process: Process) -> None:
         """What an older process's ended threads used is in no exit record."""
-        if units.ticks_to_ms(process.starttime, self._clk_tck) <= self._listening_since_ms:
+        if units.ticks_to_ms(process.starttime, self._clk_tck) <= self._began_ms:
             with suppress(OSError, ValueError):  # it has just ended, or this kernel has no schedstat
                 process.dead_ms = procfs.dead_threads_ms(process.pid, self._clk_tck, self._root)
 
+    def _take_events(self, stamp: Stamp) -> Iterator[bytes]:
+        """What has started since the last time, then what has ended."""
+        if self._execs:
+            started = self._finder.look_at(self._execs.read(), self._processes, stamp.mono_ms)
+            yield from self._add(list(started), stamp)
+        yield from self._take_exits(stamp)
+
     def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
         """The endings of the target's processes since the last time."""
-        if self._listener is None:
+        if self._exits is None:
             return
         try:
-            for task in self._listener.read():
+            for task in self._exits.read():
                 ending = self._endings.add(task)
                 if ending:
                     yield from self._take_ending(stamp, ending)
         except OSError as error:  # ENOBUFS: the kernel dropped some
-            yield _mark(stamp, "exits_lost", reason=str(error.strerror))
+            yield lines.mark(stamp, "exits_lost", reason=str(error.strerror))
 
     def _take_ending(self, stamp: Stamp, ending: Ending) -> Iterator[bytes]:
         process = self._processes.get(ending.pid)
         if process:
             self._forget(process)
-            yield _ended(stamp, ending.pid, process.starttime, **self._final(ending, process.dead_ms))
+            starttime, dead_ms, known = process.starttime, process.dead_ms, {}
         elif self._endings.belongs(ending):
-            born_ms = stamp.mono_ms - ending.elapsed_ms
-            starttime = max(born_ms, 0) * self._clk_tck // 1000
-            known = {"ppid": ending.ppid, "comm": ending.comm, **self._final(ending, 0.0)}
-            yield _ended(stamp, ending.pid, starttime, **known)
+            starttime = max(stamp.mono_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
+            dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
+        else:
+            if self._finder.has_refused(ending.pid) or self._children.is_launcher(ending.pid):
+                self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
+            return
+        self._children.ended(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp.mono_ms)
+        yield lines.ended(stamp, ending.pid, starttime, **known, **self._final(ending, dead_ms))
 
     def _final(self, ending: Ending, dead_ms: float) -> dict[str, object]:
         cpu_ms = round(ending.cpu_ms + dead_ms, 3)
@@ -200,10 +245,10 @@ class Sampler:
             yield from self._summary(before)  # so that no summary spans the step
             self._summary_from = stamp
             detail = f"the wall clock was stepped by {step_ms / 1000:+.3f} s"
-            yield _mark(stamp, "clock_step", **span, detail=detail, step_ms=step_ms)
+            yield lines.mark(stamp, "clock_step", **span, detail=detail, step_ms=step_ms)
         late_ms = stamp.mono_ms - before.mono_ms - self._interval_ms
         if late_ms >= self._interval_ms and abs(step_ms) <= STEP_MS:
-            yield _mark(stamp, "missed", **span, reason="late", detail=f"{late_ms} ms late")
+            yield lines.mark(stamp, "missed", **span, reason="late", detail=f"{late_ms} ms late")
 
     def _summary(self, stamp: Stamp | None) -> Iterator[bytes]:
         """Says that the ticks were made, also those that matched no process."""
@@ -212,31 +257,8 @@ class Sampler:
         unreadable = self._finder.unreadable
         reason = f"unreadable: {unreadable}" if unreadable else None
         span = {"from_ms": self._summary_from.ts_ms, "to_ms": stamp.ts_ms}
-        yield _mark(stamp, "ticks", **span, reason=reason, ticks=self._ticks, rows=self._rows)
+        yield lines.mark(stamp, "ticks", **span, reason=reason, ticks=self._ticks, rows=self._rows)
         self._summary_from, self._ticks, self._rows = stamp, 0, 0
-
-
-def _ended(stamp: Stamp, pid: int, starttime: int, **known: object) -> bytes:
-    row = {"ts_ms": stamp.ts_ms, "event": "end", "pid": pid, "starttime": starttime, **known}
-    return b"@proc_inventory.jsonl " + jsonl.encode(row)
-
-
-def _seen(stamp: Stamp, found: Found) -> bytes:
-    row = {
-        "ts_ms": stamp.ts_ms,
-        "event": "seen",
-        "pid": found.process.pid,
-        "starttime": found.process.starttime,
-        "ppid": found.ppid,
-        "comm": found.comm,
-        "cmdline": found.cmdline,
-        "container": found.container,
-    }
-    return b"@proc_inventory.jsonl " + jsonl.encode(row)
-
-
-def _mark(stamp: Stamp, kind: str, **more: object) -> bytes:
-    return b"@marks.jsonl " + mark_row(stamp, "proc", kind, **more)
 
 
 def allow_many_files() -> None:

@@ -1,0 +1,146 @@
+"""CPU of children that no row holds: the accounts of parents and of launchers, on a made /proc."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from conftest import need
+from test_sampler import Recording, fake_process, target, tick
+
+from tracekit.collect.execs import ExecListener
+from tracekit.collect.waited import Waited
+
+CLK_TCK = os.sysconf("SC_CLK_TCK")
+MS = 1000 // CLK_TCK  # of a tick
+
+
+def settle(waited: Waited) -> float:
+    return waited.settle(lambda _pid: True)
+
+
+def test_what_an_account_grows_by_beyond_what_was_told_is_open() -> None:
+    waited = Waited(slack_ms=20)
+    waited.read(10, 500.0)
+    waited.tell(11, 10, 180.0)
+    assert settle(waited) == 320.0
+    assert settle(waited) == 0.0
+
+
+def test_what_is_older_than_the_run_is_not_open() -> None:
+    waited = Waited(slack_ms=20)
+    waited.begin(10, 9000.0)
+    waited.read(10, 9100.0)
+    assert settle(waited) == 100.0
+
+
+def test_a_child_told_before_it_is_waited_for_is_told_once() -> None:
+    waited = Waited(slack_ms=20)
+    waited.tell(11, 10, 400.0)
+    waited.read(10, 0.0)
+    assert settle(waited) == 0.0
+    waited.read(10, 430.0)
+    assert settle(waited) == 30.0
+
+
+def test_rounding_is_kept_until_it_adds_up() -> None:
+    waited = Waited(slack_ms=20)
+    opened = []
+    for waited_ms in (15.0, 30.0, 45.0):
+        waited.read(10, waited_ms)
+        opened.append(settle(waited))
+    assert opened == [0.0, 30.0, 0.0]
+
+
+def test_what_a_child_had_been_told_of_its_own_children_goes_up_with_it() -> None:
+    waited = Waited(slack_ms=20)
+    waited.tell(12, 11, 300.0)
+    waited.tell(11, 10, 50.0)
+    waited.read(10, 400.0)
+    assert settle(waited) == 50.0
+
+
+def test_an_account_that_does_not_count_is_followed() -> None:
+    waited = Waited(slack_ms=20)
+    waited.read(10, 500.0)
+    assert waited.settle(lambda _pid: False) == 0.0
+    waited.read(10, 600.0)
+    assert settle(waited) == 100.0
+
+
+def unattributed(recording: Recording) -> list[float]:
+    marks = [mark for mark in recording.told("marks.jsonl") if mark["kind"] == "unattributed"]
+    return [float(str(mark["cpu_ms"])) for mark in marks]
+
+
+def test_children_that_lived_between_two_samples_are_unattributed(tmp_path: Path) -> None:
+    fake_process(tmp_path, 10, "work", starttime=900, cutime=700)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    fake_process(tmp_path, 10, "work", starttime=900, cutime=720, cstime=5)
+    tick(recording, 1)
+    assert unattributed(recording) == [25.0 * MS]
+
+
+def test_of_a_sampled_child_only_what_followed_its_last_sample_is(tmp_path: Path) -> None:
+    fake_process(tmp_path, 10, "work", starttime=900)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10, utime=30, stime=10)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    end(tmp_path, 11)
+    fake_process(tmp_path, 10, "work", starttime=900, cutime=45)
+    tick(recording, 1)
+    assert unattributed(recording) == [5.0 * MS]
+
+
+def test_a_launcher_tells_of_what_it_waits_for_while_its_children_come_and_go(tmp_path: Path) -> None:
+    fake_process(tmp_path, 10, "launcher", starttime=900, cutime=100)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10, utime=30)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    end(tmp_path, 11)
+    fake_process(tmp_path, 10, "launcher", starttime=900, cutime=150)
+    tick(recording, 1)
+    assert unattributed(recording) == [20.0 * MS]
+    fake_process(tmp_path, 10, "launcher", starttime=900, cutime=950)
+    tick(recording, 9)  # none of the target's has ended for long: this was something else
+    assert unattributed(recording) == [20.0 * MS]
+
+
+def test_a_launcher_that_ends_leaves_its_account_to_its_own(tmp_path: Path) -> None:
+    fake_process(tmp_path, 9, "shell", starttime=900)
+    fake_process(tmp_path, 10, "launcher", starttime=900, ppid=9, utime=7)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10, utime=30)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    end(tmp_path, 11)
+    end(tmp_path, 10)
+    fake_process(tmp_path, 9, "shell", starttime=900, cutime=7 + 30 + 50)
+    tick(recording, 1)
+    tick(recording, 2)
+    assert unattributed(recording) == [50.0 * MS]
+
+
+def end(root: Path, pid: int) -> None:
+    """The process is gone: its kept descriptors can no longer be read, as with the real /proc."""
+    folder = root / str(pid)
+    unreadable = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in [int(one.name) for one in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):
+            if Path(f"/proc/self/fd/{descriptor}").readlink().parent == folder:
+                os.dup2(unreadable, descriptor, inheritable=False)
+    os.close(unreadable)
+    shutil.rmtree(folder)
+
+
+def test_a_started_program_is_told_at_once() -> None:
+    need(os.geteuid() == 0, "exec events need root")
+    execs = ExecListener()
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    time.sleep(0.05)
+    assert process.pid in execs.read()
+    assert execs.read().isdisjoint({process.pid})

@@ -1,0 +1,84 @@
+"""The CPU of children that ended and that no row holds, for the target's processes and their launchers."""
+
+from collections.abc import Callable
+
+from tracekit import units
+from tracekit.collect import procfs
+from tracekit.collect.launchers import Launchers
+from tracekit.collect.process import Process
+from tracekit.collect.waited import Waited
+
+
+class Children:
+    """Follows the accounts of the target's processes, and of their launchers."""
+
+    def __init__(self, clk_tck: int, is_in_sight: Callable[[int], bool], began_ms: int, root: str) -> None:
+        """clk_tck: ticks a second. is_in_sight(pid): it is sampled. began_ms: since when, in boot time."""
+        self._clk_tck = clk_tck
+        self._is_in_sight = is_in_sight
+        self._began_ms = began_ms
+        self._waited = Waited(slack_ms=self._to_ms(2))
+        self._launchers = Launchers(root)
+        self._gone: list[Process] = []  # launchers, since the last time
+
+    def came(self, process: Process, mono_ms: int) -> None:
+        """A process of the target's has come into sight and was sampled."""
+        self._begin(process)
+        self._note(process.ticks(procfs.PPID), mono_ms)
+
+    def changed(self, process: Process) -> None:
+        """Its account has grown."""
+        self._waited.read(process.pid, self._account_ms(process))
+
+    def ended(self, pid: int, parent: int, cpu_ms: float, mono_ms: int) -> None:
+        """A process of the target's ended; rows hold cpu_ms of its life."""
+        self._note(parent, mono_ms)
+        self._waited.tell(pid, parent, cpu_ms)
+
+    def another_ended(self, pid: int, parent: int, cpu_ms: float) -> None:
+        """A process ended that is not the target's; its launcher may be one of the target's too."""
+        self._waited.tell(pid, parent, cpu_ms)
+
+    def is_launcher(self, pid: int) -> bool:
+        """Whether it is followed as the parent of a process of the target's."""
+        return pid in self._launchers
+
+    def read_launchers(self) -> None:
+        """Read their accounts; to be done before the target's processes are read."""
+        for launcher, is_there in self._launchers.read():
+            if is_there:
+                self.changed(launcher)
+            else:
+                self._gone.append(launcher)
+
+    def settle(self, mono_ms: int, are_ends_told: bool) -> float:
+        """CPU in ms, since the last time, of children that ended and that no row holds.
+
+        are_ends_told: by exit records, those of launchers too."""
+        for launcher in self._gone if not are_ends_told else ():  # after the ends of its children
+            own_ms = self._to_ms(launcher.ticks(procfs.UTIME, procfs.STIME))
+            self.ended(launcher.pid, launcher.ticks(procfs.PPID), own_ms, mono_ms)
+        self._gone.clear()
+        return self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
+
+    def _note(self, parent: int, mono_ms: int) -> None:
+        """A process of the target's has come or gone whose parent this is."""
+        if self._is_in_sight(parent):
+            return
+        self._launchers.note(parent, mono_ms)
+        launcher = self._launchers.follow(parent)
+        if launcher:
+            self._begin(launcher)
+            above = self._launchers.follow(launcher.ticks(procfs.PPID))
+            if above:
+                self._begin(above)
+
+    def _begin(self, process: Process) -> None:
+        if self._to_ms(process.starttime) <= self._began_ms:
+            self._waited.begin(process.pid, self._account_ms(process))
+
+    def _account_ms(self, process: Process) -> float:
+        return self._to_ms(process.ticks(procfs.CUTIME, procfs.CSTIME))
+
+    def _to_ms(self, ticks: int) -> float:
+        return units.ticks_to_ms(ticks, self._clk_tck)

@@ -1,0 +1,58 @@
+"""The parents of the target's processes that are not the target's themselves."""
+
+from collections.abc import Iterator
+
+from tracekit.collect import procfs
+from tracekit.collect.process import Process, open_process
+
+RECENT_MS = 3000
+INIT = 1  # waits for anybody's children
+
+
+class Launchers:
+    """Such as a batch script: a process of the target's that ends enters its launcher's account.
+
+    Other children may be in that account too, so it counts only while a child of the target's has lately
+    come or gone. A launcher's own launcher is followed, for it waits for the launcher."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._processes: dict[int, Process] = {}
+        self._lately_ms: dict[int, int] = {}
+
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._processes
+
+    def follow(self, pid: int) -> Process | None:
+        """Keep pid in sight from now on; None where that cannot be, or was so before."""
+        if pid <= INIT or pid in self._processes:
+            return None
+        try:
+            stat = procfs.read_stat(pid, self._root)
+            process = open_process(pid, int(stat.fields[procfs.STARTTIME]), self._root)
+        except OSError:
+            return None
+        process.fields = stat.fields
+        self._processes[pid] = process
+        return process
+
+    def note(self, pid: int, mono_ms: int) -> None:
+        """A child of pid has come or gone that is the target's."""
+        self._lately_ms[pid] = mono_ms
+
+    def counts(self, pid: int, mono_ms: int) -> bool:
+        """Whether what pid waits for now may be the target's."""
+        lately_ms = self._lately_ms.get(pid)
+        return lately_ms is not None and mono_ms - lately_ms <= RECENT_MS
+
+    def read(self) -> Iterator[tuple[Process, bool]]:
+        """Each launcher, with its stat read anew, and whether it is still there; else it is forgotten."""
+        for pid, process in list(self._processes.items()):
+            try:
+                process.fields = procfs.parse_stat(process.read()[0]).fields
+                yield process, True
+            except OSError:
+                del self._processes[pid]
+                self._lately_ms.pop(pid, None)
+                process.close()
+                yield process, False

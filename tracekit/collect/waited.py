@@ -1,0 +1,54 @@
+"""CPU of children that no row holds, by their parents' own account: cutime and cstime.
+
+The kernel adds a process's CPU, and that of the children it has waited for, to its parent's account when
+the parent waits for it. What an account grows by, less what rows tell of the children that ended, was used
+by children that lived between two samples, by sampled ones after their last sample, and, where exit records
+are read, while they were torn down. Children of a parent that ignores SIGCHLD enter no account.
+Source: proc(5), /proc/pid/stat, fields 16 and 17; wait_task_zombie() in kernel/exit.c.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class _Account:
+    """Of the children of one process, ms. told: rows hold it, or it is older than the run."""
+
+    told_ms: float = 0.0
+    read_ms: float = 0.0
+
+
+class Waited:
+    """The accounts of all parents."""
+
+    def __init__(self, slack_ms: float) -> None:
+        """slack_ms: the rounding of cutime and cstime; a difference up to it is none."""
+        self._slack_ms = slack_ms
+        self._accounts: dict[int, _Account] = {}
+
+    def begin(self, pid: int, waited_ms: float) -> None:
+        """Process pid is older than the run, and so is what is in its account by now."""
+        self._accounts[pid] = _Account(waited_ms, waited_ms)
+
+    def read(self, pid: int, waited_ms: float) -> None:
+        """What the kernel has in the account of pid now."""
+        self._accounts.setdefault(pid, _Account()).read_ms = waited_ms
+
+    def tell(self, pid: int, parent: int, cpu_ms: float) -> None:
+        """Process pid ended; rows hold cpu_ms of its life's CPU, beside what its own account was told of."""
+        own = self._accounts.pop(pid, None)
+        account = self._accounts.setdefault(parent, _Account())
+        account.told_ms += cpu_ms + (own.told_ms if own else 0.0)
+
+    def settle(self, counts: Callable[[int], bool]) -> float:
+        """ms that no row holds of the children whose end has been told.
+
+        counts(pid): whether the children of pid are the target's; else its account is only followed."""
+        unattributed_ms = 0.0
+        for pid, account in self._accounts.items():
+            open_ms = account.read_ms - account.told_ms
+            if open_ms > self._slack_ms:
+                unattributed_ms += open_ms if counts(pid) else 0.0
+                account.told_ms = account.read_ms
+        return unattributed_ms

@@ -108,6 +108,23 @@ class ProcInventory(Record, frozen=True):
     cpu_ms: DurationMs | UnsetType = UNSET
 
 
+class CgroupMetric(Record, frozen=True):
+    """What the kernel counted for the container's cgroup since it was made; null: not counted there."""
+
+    ts_ms: TimeMs
+    node: Name
+    container: str
+    usage_us: Count | None = None
+    user_us: Count | None = None
+    system_us: Count | None = None
+    nr_periods: Count | None = None
+    nr_throttled: Count | None = None
+    throttled_us: Count | None = None
+    mem_bytes: Count | None = None
+    mem_limit_bytes: Count | None = None
+    mono_ms: MonoMs | None = None
+
+
 class Mark(Record, frozen=True):
     """Something that a reader of the series must know: a gap, a restart, a clock step, a tick summary."""
 
@@ -424,6 +441,7 @@ FILES: dict[str, CctfFile] = {
     "proc_cpu.jsonl": CctfFile(ProcCpu, "ts_ms"),
     "proc_rss.jsonl": CctfFile(ProcRss, "ts_ms"),
     "proc_inventory.jsonl": CctfFile(ProcInventory, "ts_ms"),
+    "cgroup_metrics.jsonl": CctfFile(CgroupMetric, "ts_ms"),
     "marks.jsonl": CctfFile(Mark, "ts_ms"),
     "invocations.jsonl": CctfFile(Invocation, "ts_enqueue"),
     "calls.jsonl": CctfFile(Call, "ts_enqueue"),

@@ -89,7 +89,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("PROC_SAMPLING", "1", "1: sample processes, 0: leave them out", _one_of("0", "1"), False),
     Setting(
-        "CONTAINER", "", "sample this Docker container's processes", _matches(_CONTAINER, "a container name")
+        "CONTAINER",
+        "",
+        "sample this container's processes: a name or a full id",
+        _matches(_CONTAINER, "a container name"),
     ),
     Setting("PROC_MATCH", "", "regular expression over name and command line of processes", _regex),
     Setting("PROC_REFRESH", "0", "1: look for new processes each second, 0: once", _one_of("0", "1"), False),

@@ -2,7 +2,7 @@
 # Summary: CPU ticks and resident memory of each process of PROC_MATCH or CONTAINER.
 # Usage: PROC_MATCH='ffmpeg|nginx' tools/collectors/proc.py
 # Series: proc
-# Writes: proc_metrics.jsonl proc_inventory.jsonl marks.jsonl
+# Writes: proc_metrics.jsonl proc_inventory.jsonl marks.jsonl cgroup_metrics.jsonl
 # Switch: PROC_SAMPLING
 # Errors: procmon.err
 # Environment: PROC_MATCH, CONTAINER, PROC_REFRESH, PROC_INTERVAL_MS; TRACEKIT_STARTERS (pids left out)
@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
+from tracekit.collect.engine import Engines
 from tracekit.collect.execs import ExecListener
 from tracekit.collect.lines import Output
 from tracekit.collect.sampler import Listeners, Sampler
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     starters = {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
     starters_gone_at = time.monotonic() + STARTERS_S  # later their pids may be anybody's
     listeners = _listeners() if settings["PROC_MATCH"] or settings["CONTAINER"] else Listeners()
+    output = Output(_write_all, cli.warn)
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
@@ -54,10 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 or ppid in collecting
                 or (pid in starters and time.monotonic() < starters_gone_at)
             ),
+            resolve=Engines(output.say_once),
         ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",
-        output=Output(_write_all, cli.warn),
+        output=output,
         listeners=listeners,
     )
     sampler.run(lambda seconds: _wait(seconds, ending, listeners))

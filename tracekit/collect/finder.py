@@ -47,20 +47,25 @@ class Finder:
         self._root = root
         self._refused: dict[int, int] = {}  # pid: ms of boot time until which it is looked at again
         self._is_settled = False
+        self._settles_ms: int | None = None  # a container that has just started is still starting processes
+        self._container_id: str | None = None
         self.unreadable = 0
 
     def start_over(self) -> None:
         """All processes are gone: a container that comes back is found also without refresh."""
         if self._target.container:
-            self._is_settled = False
+            self._is_settled, self._settles_ms = False, None
 
     def look(self, known: Container[int], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
         """The target's processes that are not known yet."""
         if self._target.is_nothing or (self._is_settled and not self._refresh and not self._refused):
             return
-        if not is_any_known and not self._target.find_container():
-            self._say(f"container {self._target.container} is not there; looking for it each second")
+        if not self._target.find_container(is_any_known):
             return
+        container = self._target.container
+        if container and container.id != self._container_id:
+            self._container_id = container.id
+            self._refused.clear()  # what was not in the one may be in the other
         present = procfs.list_pids(self._root)
         only_refused = self._is_settled and not self._refresh
         self._refused = {pid: until for pid, until in self._refused.items() if pid in present}
@@ -68,11 +73,13 @@ class Finder:
             if pid not in known and mono_ms <= self._refused.get(pid, mono_ms):
                 found = self._consider(pid, mono_ms)
                 if found:
-                    is_any_known = True
+                    born_ms = units.ticks_to_ms(found.process.starttime, self._clk_tck)
+                    settles_ms = min(born_ms, mono_ms) + YOUNG_MS
+                    self._settles_ms = min(self._settles_ms or settles_ms, settles_ms)
                     yield found
-        if not self._refresh:
+        self._is_settled = not container or (self._settles_ms is not None and mono_ms >= self._settles_ms)
+        if self._is_settled and not self._refresh:
             self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
-        self._is_settled = is_any_known or not self._target.container
 
     def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
         """The target's processes among those that have just started a program; none without refresh."""
@@ -113,4 +120,4 @@ class Finder:
         self._refused.pop(pid, None)
         if process.descriptors is None:
             self._say("no more open files: further processes are opened anew at each tick")
-        return Found(process, ppid, stat.comm, cmdline, self._target.container_id)
+        return Found(process, ppid, stat.comm, cmdline, self._container_id)

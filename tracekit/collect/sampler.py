@@ -84,6 +84,7 @@ class Sampler:
             self._output.say_once(
                 "/proc hides other users' processes (hidepid): only this user's are sampled"
             )
+        self._target.find_container(is_any_sampled=False)  # an engine's answer may be there by the first tick
         deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
         while (what := wait(deadline - time.monotonic())) != "end":
             if what == "events":
@@ -100,6 +101,8 @@ class Sampler:
         if stamp.mono_ms >= self._next_look_ms:
             told += self._look(stamp)
             self._next_look_ms = stamp.mono_ms + LOOK_MS - STEP_MS  # ticks come a little early or late
+        if self._target.container:
+            told += self._target.container.look(stamp, bool(self._processes), self._output.say_once)
         self._ticks += 1
         self._last = stamp
         self._summary_from = self._summary_from or stamp
@@ -116,6 +119,8 @@ class Sampler:
             yield from (line for line in self._sample_all(stamp) if line.startswith(b"@"))
             self._rows = rows
         yield from self._summary(self._last)
+        if self._target.container:
+            yield from self._target.container.end(stamp, self._output.say_once)
 
     def _look(self, stamp: Stamp) -> Iterator[bytes]:
         found = self._finder.look(self._processes, bool(self._processes), stamp.mono_ms)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tracekit import jsonl
 from tracekit.collect import clock, procfs
 from tracekit.collect.clock import Stamp
@@ -50,7 +52,17 @@ def stop_alone(run: Run) -> list[str]:
     if not was_live and not is_open:
         return ["was already stopped"]
     killed = [f"{name} did not end at SIGTERM and was killed" for name in state.get("killed", [])]
-    return [*state.get("notes", []), *killed]
+    return [*state.get("notes", []), *killed, *_missed_container(run.dir / "marks.jsonl")]
+
+
+def _missed_container(marks: Path) -> list[str]:
+    """A sentence where the container that was asked for never came: the sampler's last mark about it."""
+    try:
+        told = [line for line in marks.read_bytes().splitlines() if b'"kind":"container_' in line]
+        last = msgspec.json.decode(told[-1], type=dict) if told else {}
+    except (OSError, msgspec.DecodeError):
+        return []
+    return [f"{last.get('detail')} never came"] if last.get("reason") == "never seen" else []
 
 
 def _is_open(run: Run) -> bool:

@@ -47,6 +47,7 @@ _EVENTS = re.compile(r"events\.[^/]+\.jsonl")
 # cctf file -> the raw files that go into it as they are
 _PASSED = {
     "calls.jsonl": ("calls.*.jsonl", "calls.jsonl"),
+    "cgroup_metrics.jsonl": ("cgroup_metrics.jsonl",),
     "events_client.jsonl": ("events_client.jsonl",),
     "placement_events.jsonl": ("placement_events.jsonl", "placement_events.*.jsonl"),
     "system_stats.jsonl": ("system_stats.jsonl", "system_stats.*.jsonl"),

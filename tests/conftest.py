@@ -80,6 +80,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     shutil.rmtree(state_home(copy.root), ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def base_image() -> str:
+    """The tag of an image with Python in it, for tests with real containers."""
+    from containers import engine_answers  # noqa: PLC0415 - only these tests need it
+
+    need(engine_answers(), "a Docker engine that answers (`docker info`)")
+    script = ROOT / "tests" / "container_image.sh"
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    need(done.returncode == 0, f"an image that tests/container_image.sh can make: {done.stderr[-500:]}")
+    return done.stdout.strip()
+
+
 @pytest.fixture
 def finished_run(checkout: Checkout) -> Callable[[str], None]:
     """Checks that a run left no process behind: none has its directory, or its id, in the environment."""

@@ -61,10 +61,9 @@ class Child:
 
         messages: the file that its stderr is appended to. The program is killed with the thread that
         starts it, should the recorder be killed."""
-        die_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with messages.open("ab", buffering=0) as stderr:
             self.process = subprocess.Popen(
-                [*die_with_us, str(self.collector.path)],
+                [*dying_with_us(), str(self.collector.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -146,6 +145,11 @@ class Child:
     def reap(self, seconds: float) -> int | None:
         """Its exit code (negative: the signal), or None where it still runs after so many seconds."""
         return 0 if self.process is None else wait_for_end(self.process, seconds)
+
+
+def dying_with_us() -> list[str]:
+    """The command in front of one that is to be killed should the thread that starts it be killed."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def wait_for_end(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:

@@ -2,11 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from threading import Thread
 
-from tracekit.collect.child import wait_for_end
+from tracekit.collect.child import dying_with_us, wait_for_end
 
 ENGINES = ("docker", "podman")
 ANSWER_S = 5.0
@@ -40,11 +41,11 @@ class Engines:
         self._answer = next((one for one in found if one), None)
 
     def _inspect(self, engine: str, container: str) -> str | None:
-        command = [engine, "inspect", "--type", "container", "--format", "{{.Id}}", container]
-        try:
-            text = _output_of(command)
-        except FileNotFoundError:
+        if shutil.which(engine) is None:
             return None
+        question = ["inspect", "--type", "container", "--format", "{{.Id}}", container]
+        try:
+            text = _output_of([*dying_with_us(), engine, *question])
         except OSError as error:
             text = str(error.strerror)
         lines = text.splitlines() or ["no answer"]

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,29 @@ def test_an_engine_that_fails_does_not_end_what_is_known(
     stop(checkout, "engine")
     assert sampled(checkout, "engine").keys() == before | after
     assert marked(checkout, "engine") == [("container_found", None), ("container_restart", "same id")]
+
+
+HANGING = """#!/usr/bin/python3
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
+
+
+def test_an_engine_that_hangs_costs_no_tick_and_does_not_outlive_the_run(
+    checkout: Checkout, finished_run: Callable[[str], None], tmp_path: Path
+) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text(HANGING)
+    fake.chmod(0o755)
+    start(checkout, "hanging", CONTAINER="svc", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    messages = checkout.logs("hanging") / "procmon.err"
+    assert wait_for(lambda: "docker does not tell of container svc: no answer" in messages.read_text(), 8)
+    time.sleep(1.5)  # it is asked again
+    stop(checkout, "hanging")
+    finished_run("hanging")
+    assert quality_of(checkout, "hanging")["collectors"]["proc"]["missing"] == 0
 
 
 # Two processes that compute for a while, say what they have used by their own account, and then rest.

@@ -11,7 +11,10 @@ from pathlib import Path
 from conftest import need
 from test_sampler import Recording, fake_process, target, tick
 
+from tracekit.collect import procfs
 from tracekit.collect.execs import ExecListener
+from tracekit.collect.process import Process
+from tracekit.collect.usage import Usage
 from tracekit.collect.waited import Waited
 
 CLK_TCK = os.sysconf("SC_CLK_TCK")
@@ -144,3 +147,25 @@ def test_a_started_program_is_told_at_once() -> None:
     time.sleep(0.05)
     assert process.pid in execs.read()
     assert execs.read().isdisjoint({process.pid})
+
+
+def lives(ticks: int) -> Process:
+    fields = [b"0"] * 16
+    fields[procfs.UTIME] = b"%d" % ticks
+    return Process(1, 1, "/proc", None, b"", b"", fields)
+
+
+def test_a_cgroup_counts_from_the_first_reading_and_less_what_rows_hold() -> None:
+    usage = Usage(CLK_TCK)
+    assert usage.settle(1, 5000.0, [lives(100)]) == 0.0
+    usage.ended(2000.0)
+    grown_ms = 5000.0 + 2000.0 + 100 * MS + 300.0  # one more second of the living one, and 300 ms of nobody
+    assert usage.settle(1, grown_ms, [lives(200)]) == 300.0
+    assert usage.settle(1, grown_ms, [lives(200)]) == 0.0
+
+
+def test_a_cgroup_made_anew_begins_with_what_lives_in_it() -> None:
+    usage = Usage(CLK_TCK)
+    usage.settle(1, 5000.0, [lives(100)])
+    assert usage.settle(2, 400.0, [lives(10)]) == 400.0 - 10 * MS
+    assert usage.settle(2, 430.0, [lives(10)]) == 0.0  # rounding of two processes may be as large

@@ -25,6 +25,7 @@ class Container:
         """root: where /proc is."""
         self.name = name
         self.id: str | None = None
+        self.number = 0  # how many cgroups it has had so far
         self._resolve = resolve
         self._root = root
         self._points = cgroup.mount_points(root)
@@ -100,6 +101,7 @@ class Container:
         if figures is None and self._paths:
             with suppress(OSError):
                 self._cgroup = Cgroup(self._paths, self._points)
+                self.number += 1
             figures = self._figures()
         return figures
 

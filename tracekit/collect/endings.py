@@ -31,6 +31,20 @@ class Ending(NamedTuple):
     signal: int | None
     elapsed_ms: int
 
+    def known(self, dead_ms: float, clk_tck: int) -> dict[str, object]:
+        """What the inventory says of the end; dead_ms: CPU of threads that ended before anybody listened."""
+        cpu_ms = round(self.cpu_ms + dead_ms, 3)
+        ticks = int(cpu_ms * clk_tck / 1000)
+        user_ticks = round(ticks * self.user_share)
+        return {
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "utime": user_ticks,
+            "stime": ticks - user_ticks,
+            "maxrss_kb": self.peak_rss_kb,
+            "cpu_ms": cpu_ms,
+        }
+
 
 @dataclass
 class _Group:

@@ -83,7 +83,7 @@ class Finder:
 
     def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
         """The target's processes among those that have just started a program; none without refresh."""
-        if self._refresh and (self._is_settled or not self._target.container):
+        if self._refresh:
             for pid in pids:
                 found = None if pid in known else self._consider(pid, mono_ms)
                 if found:

@@ -26,9 +26,10 @@ from tracekit.collect.lines import Output
 from tracekit.collect.process import Process
 from tracekit.collect.target import Target
 from tracekit.collect.taskstats import ExitListener
+from tracekit.collect.ticks import Ticks
+from tracekit.collect.usage import Usage
 
 LOOK_MS = 1000
-SUMMARY_MS = 60_000
 
 
 class Listeners(NamedTuple):
@@ -64,13 +65,12 @@ class Sampler:
         self._endings = Endings(target, self._is_in_sight, refresh, root)
         self._began_ms = clock.now().mono_ms
         self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, root)
+        self._usage = Usage(self._clk_tck)
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))
         self._processes: dict[int, Process] = {}
         self._next_look_ms = 0
-        self._last: Stamp | None = None
-        self._summary_from: Stamp | None = None
-        self._ticks = 0
-        self._rows = 0
+        self._ticks = Ticks(interval_ms)
+        self._rows = 0  # of this tick
 
     def run(self, wait: Callable[[float], str]) -> None:
         """Tick at each grid point of the wall clock.
@@ -96,29 +96,22 @@ class Sampler:
 
     def tick(self, stamp: Stamp) -> None:
         """Sample every process in sight; look for new ones where it is time to."""
-        told = [*self._discontinuities(stamp), *self._take_events(stamp)]
-        told += self._sample_all(stamp)
+        self._rows = 0
+        told = [*self._ticks.begin(stamp), *self._take_events(stamp), *self._sample_all(stamp)]
         if stamp.mono_ms >= self._next_look_ms:
             told += self._look(stamp)
             self._next_look_ms = stamp.mono_ms + LOOK_MS - STEP_MS  # ticks come a little early or late
-        if self._target.container:
-            told += self._target.container.look(stamp, bool(self._processes), self._output.say_once)
-        self._ticks += 1
-        self._last = stamp
-        self._summary_from = self._summary_from or stamp
-        if stamp.mono_ms - self._summary_from.mono_ms >= SUMMARY_MS:
-            told += self._summary(stamp)
-        told.append(b"\n")
+        told += self._look_at_container(stamp)
+        self._ticks.unreadable = self._finder.unreadable
+        told += [*self._ticks.end(stamp, self._rows), b"\n"]
         self._output.write(b"".join(told))
 
     def _last_words(self, stamp: Stamp) -> Iterator[bytes]:
         """All that is known now, but no row: the end is on no grid point."""
         yield from self._take_events(stamp)
-        if self._last:
-            rows = self._rows
-            yield from (line for line in self._sample_all(stamp) if line.startswith(b"@"))
-            self._rows = rows
-        yield from self._summary(self._last)
+        yield from (line for line in self._sample_all(stamp) if line.startswith(b"@"))
+        yield from self._container_remainder(stamp)
+        yield from self._ticks.summary()
         if self._target.container:
             yield from self._target.container.end(stamp, self._output.say_once)
 
@@ -140,10 +133,35 @@ class Sampler:
         self._children.read_launchers()
         yield from self._sample(stamp, list(self._processes.values()))
         yield from self._take_exits(stamp)  # of the children that the accounts held by now
-        cpu_ms, since = self._children.settle(stamp.mono_ms, self._exits is not None), self._last
+        cpu_ms = self._children.settle(stamp.mono_ms, self._exits is not None)
+        if self._container_usage_ms() is None:
+            yield from self._unattributed(stamp, cpu_ms, "children")
+
+    def _look_at_container(self, stamp: Stamp) -> Iterator[bytes]:
+        if self._target.container:
+            yield from self._target.container.look(stamp, bool(self._processes), self._output.say_once)
+            yield from self._container_remainder(stamp)
+
+    def _container_remainder(self, stamp: Stamp) -> Iterator[bytes]:
+        """A mark of the CPU that the container's cgroup counted and no row holds."""
+        container, usage_ms = self._target.container, self._container_usage_ms()
+        if container and usage_ms is not None:
+            yield from self._take_exits(stamp)
+            cpu_ms = self._usage.settle(container.number, usage_ms, self._processes.values())
+            yield from self._unattributed(stamp, cpu_ms, "cgroup")
+
+    def _container_usage_ms(self) -> float | None:
+        """CPU of all of the container; None where not all of it is meant, or nobody tells."""
+        if self._target.container is None or self._target.has_pattern:
+            return None
+        usage_us = self._target.container.usage_us()
+        return usage_us / 1000 if usage_us is not None else None
+
+    def _unattributed(self, stamp: Stamp, cpu_ms: float, reason: str) -> Iterator[bytes]:
+        since = self._ticks.last
         if cpu_ms and since:
             span = {"from_ms": since.ts_ms, "to_ms": stamp.ts_ms, "dt_ms": stamp.mono_ms - since.mono_ms}
-            yield lines.mark(stamp, "unattributed", **span, reason="children", cpu_ms=round(cpu_ms, 3))
+            yield lines.mark(stamp, "unattributed", **span, reason=reason, cpu_ms=round(cpu_ms, 3))
 
     def _sample(self, stamp: Stamp, processes: Iterable[Process]) -> Iterator[bytes]:
         when = b'{"ts_ms":%d' % stamp.ts_ms
@@ -169,9 +187,13 @@ class Sampler:
             for process in gone:
                 if self._processes.get(process.pid) is process:
                     self._forget(process)
-                    parent = int(process.fields[procfs.PPID])
-                    self._children.ended(process.pid, parent, self._sampled_ms(process), stamp.mono_ms)
+                    self._end(process.pid, int(process.fields[procfs.PPID]), self._sampled_ms(process), stamp)
                     yield lines.ended(stamp, process.pid, process.starttime)
+
+    def _end(self, pid: int, parent: int, cpu_ms: float, stamp: Stamp) -> None:
+        """A process of the target's ended; rows hold cpu_ms of its life."""
+        self._children.ended(pid, parent, cpu_ms, stamp.mono_ms)
+        self._usage.ended(cpu_ms)
 
     def _forget(self, process: Process) -> None:
         del self._processes[process.pid]
@@ -223,47 +245,8 @@ class Sampler:
             if self._finder.has_refused(ending.pid) or self._children.is_launcher(ending.pid):
                 self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
             return
-        self._children.ended(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp.mono_ms)
-        yield lines.ended(stamp, ending.pid, starttime, **known, **self._final(ending, dead_ms))
-
-    def _final(self, ending: Ending, dead_ms: float) -> dict[str, object]:
-        cpu_ms = round(ending.cpu_ms + dead_ms, 3)
-        ticks = int(cpu_ms * self._clk_tck / 1000)
-        user_ticks = round(ticks * ending.user_share)
-        return {
-            "exit_code": ending.exit_code,
-            "signal": ending.signal,
-            "utime": user_ticks,
-            "stime": ticks - user_ticks,
-            "maxrss_kb": ending.peak_rss_kb,
-            "cpu_ms": cpu_ms,
-        }
-
-    def _discontinuities(self, stamp: Stamp) -> Iterator[bytes]:
-        """Marks for ticks that did not come, and for a step of the wall clock."""
-        before = self._last
-        if before is None:
-            return
-        span = {"from_ms": before.ts_ms, "to_ms": stamp.ts_ms}
-        step_ms = stamp.offset_ms - before.offset_ms
-        if abs(step_ms) > STEP_MS:
-            yield from self._summary(before)  # so that no summary spans the step
-            self._summary_from = stamp
-            detail = f"the wall clock was stepped by {step_ms / 1000:+.3f} s"
-            yield lines.mark(stamp, "clock_step", **span, detail=detail, step_ms=step_ms)
-        late_ms = stamp.mono_ms - before.mono_ms - self._interval_ms
-        if late_ms >= self._interval_ms and abs(step_ms) <= STEP_MS:
-            yield lines.mark(stamp, "missed", **span, reason="late", detail=f"{late_ms} ms late")
-
-    def _summary(self, stamp: Stamp | None) -> Iterator[bytes]:
-        """Says that the ticks were made, also those that matched no process."""
-        if stamp is None or self._summary_from is None:
-            return
-        unreadable = self._finder.unreadable
-        reason = f"unreadable: {unreadable}" if unreadable else None
-        span = {"from_ms": self._summary_from.ts_ms, "to_ms": stamp.ts_ms}
-        yield lines.mark(stamp, "ticks", **span, reason=reason, ticks=self._ticks, rows=self._rows)
-        self._summary_from, self._ticks, self._rows = stamp, 0, 0
+        self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)
+        yield lines.ended(stamp, ending.pid, starttime, **known, **ending.known(dead_ms, self._clk_tck))
 
 
 def allow_many_files() -> None:

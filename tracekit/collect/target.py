@@ -30,6 +30,11 @@ class Target:
         """Whether neither a pattern nor a container was given."""
         return self._pattern is None and not self.container
 
+    @property
+    def has_pattern(self) -> bool:
+        """Whether not every process is meant, of the container or of the host."""
+        return self._pattern is not None
+
     def find_container(self, is_any_sampled: bool) -> bool:
         """Whether CONTAINER's id is known; is_any_sampled: a process of it is. True without CONTAINER."""
         return self.container is None or self.container.find(is_any_sampled)

@@ -142,6 +142,10 @@ class Mark(Record, frozen=True):
     step_ms: int | UnsetType = UNSET
     cpu_ms: DurationMs | UnsetType = UNSET
     dt_ms: DurationMs | UnsetType = UNSET
+    source: str | UnsetType | None = UNSET
+    synchronised: bool | UnsetType | None = UNSET
+    offset_ms: float | UnsetType | None = UNSET
+    error_bound_ms: float | UnsetType | None = UNSET
 
 
 # --- the app layer: any field that a source cannot know is null or left out

@@ -4,10 +4,17 @@ CLOCK_BOOTTIME goes on through a suspend and never steps; NTP steers its rate ex
 the wall clock's. So wall minus boottime is constant until the wall clock is stepped.
 """
 
+import math
+import os
+import select
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
+ANSWER_S = 5.0  # a time service that gives no answer for this long gives none
+CHRONY_FIELDS = 14
 STEP_MS = 100  # a smaller difference between the clocks is the delay between reading the two
 
 
@@ -35,24 +42,19 @@ def seconds_to_grid(interval_ms: int) -> float:
     return (interval_ns - time.time_ns() % interval_ns) / 1e9
 
 
-def _output(*command: str) -> str | None:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
-
-
 def parse_chrony(csv: str) -> dict[str, object]:
     """The clock's quality from `chronyc -c tracking`: 14 comma-separated fields.
 
     offset_ms > 0: the local clock is ahead (chrony's own sign is the other way round). The bound is
-    |offset| + root dispersion + root delay / 2. Source: chronyc(1), tracking."""
+    |offset| + root dispersion + root delay / 2. Raises ValueError where it is no such line.
+    Source: chronyc(1), tracking."""
     field = csv.strip().split(",")
+    if len(field) < CHRONY_FIELDS:
+        raise ValueError(f"chronyc tracking has {CHRONY_FIELDS} fields")
     synchronised = field[0] not in ("", "00000000", "7F7F0101") and field[13] != "Not synchronised"
     offset_s, delay_s, dispersion_s = float(field[4]), float(field[10]), float(field[11])
+    if not math.isfinite(offset_s + delay_s + dispersion_s):
+        raise ValueError("chronyc tracking has figures")
     return {
         "source": "chrony",
         "synchronised": synchronised,
@@ -75,9 +77,37 @@ def parse_timedatectl(text: str) -> dict[str, object]:
     }
 
 
-def read_quality() -> dict[str, object]:
-    """{source, synchronised, offset_ms, error_bound_ms} from chrony, else timedatectl; null is unknown."""
-    csv = _output("chronyc", "-n", "-c", "tracking")
-    if csv is not None and csv.count(",") >= 13:
+def read_quality(give_up: int | None = None) -> dict[str, object]:
+    """{source, synchronised, offset_ms, error_bound_ms} from chrony, else timedatectl; null is unknown.
+
+    Takes up to two times ANSWER_S. give_up: a descriptor that, once readable, ends the asking at once."""
+    csv = _answer(["chronyc", "-n", "-c", "tracking"], give_up)
+    with suppress(ValueError):  # an error message, or the text of another version
         return parse_chrony(csv)
-    return parse_timedatectl(_output("timedatectl", "show") or "")
+    return parse_timedatectl(_answer(["timedatectl", "show"], give_up))
+
+
+def _answer(command: list[str], give_up: int | None) -> str:
+    """What the command prints, "" where it fails, is not there or gives no answer in time.
+
+    It has a session of its own, so that what it started ends with it."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return ""
+    pidfd = os.pidfd_open(process.pid)
+    waited_for = [pidfd] if give_up is None else [pidfd, give_up]
+    ended, _, _ = select.select(waited_for, [], [], ANSWER_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    os.close(pidfd)
+    with process:
+        assert process.stdout
+        text = process.stdout.read().decode("utf-8", "replace")
+    return text if pidfd in ended and process.returncode == 0 else ""

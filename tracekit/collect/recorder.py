@@ -22,6 +22,7 @@ from tracekit.collect import clock
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import Child, RowMaker, What
 from tracekit.collect.clock import STEP_MS, Stamp, now
+from tracekit.collect.clockwatch import ClockWatch
 from tracekit.collect.journal import Journal, span
 from tracekit.collect.rows import LinkRows, plain_row
 from tracekit.runs import Run
@@ -59,6 +60,8 @@ class Recorder:
         self._events: SimpleQueue[What] = SimpleQueue()
         self._journal = Journal(run.dir, collectors)
         self._cares = [self._care(collector) for collector in collectors]
+        node_meta = jsonl.read_document(run.dir / "node_meta.json")
+        self._clock_watch = ClockWatch(self._journal.mark, node_meta.get("clock") or {})
         self._offset_ms = now().offset_ms
         self._looked = now()
         self._error: str | None = None
@@ -89,6 +92,7 @@ class Recorder:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         Event().wait(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
         self._look_after_children()
+        self._clock_watch.start()
         while self._error is None:
             try:
                 child, what = self._events.get(timeout=clock.seconds_to_grid(1000))
@@ -98,6 +102,7 @@ class Recorder:
             if child is None:
                 break
             self._on_event(child, what)
+        self._clock_watch.end()
         self._stop_children()
         return 0 if self._error is None else 1
 

@@ -1,11 +1,16 @@
 """The account of a run: ticks of each collector, gaps with their reasons, marks."""
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+from msgspec import UnsetType
 
 from tracekit.parse.grid import Grid
 from tracekit.parse.reading import Account
 from tracekit.parse.timeline import Timeline
 from tracekit.records import Clock, CollectorQuality, Gap, InputQuality, Mark, Quality, QualityMark
+
+T = TypeVar("T")
 
 # What a mark says about a gap that it overlaps, the most telling first.
 _REASONS = (
@@ -18,7 +23,7 @@ _REASONS = (
     ("clock_step", "clock_step"),
 )
 _LONGEST_STALL_MS = 12_000  # a silent collector is killed after ten seconds, and then there is a restart
-_NOT_REPEATED = {"ticks", "cost"}
+_NOT_REPEATED = {"ticks", "cost", "clock"}
 
 
 def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline, interval_ms: int) -> None:
@@ -96,19 +101,30 @@ def quality(
         for mark in marks
         if mark.kind not in _NOT_REPEATED
     ]
-    clock = clock or Clock()
+    clock = _last_reading(clock or Clock(), marks)
     return Quality(
         collectors=collectors,
         inputs=inputs,
         marks=sorted([*told, *added], key=lambda mark: mark.ts_ms),
-        clock=Clock(
-            source=clock.source,
-            synchronised=clock.synchronised,
-            offset_ms=clock.offset_ms,
-            error_bound_ms=clock.error_bound_ms,
-        ),
+        clock=clock,
         balanced=is_balanced(collectors, inputs),
     )
+
+
+def _last_reading(clock: Clock, marks: Sequence[Mark]) -> Clock:
+    """How well the clock was set: at stop, else by the last mark that tells, else at start."""
+    told = [] if clock.stop else [mark for mark in marks if mark.kind == "clock"]
+    last = max(told, key=lambda mark: mark.ts_ms, default=clock)
+    return Clock(
+        source=_known(last.source),
+        synchronised=_known(last.synchronised),
+        offset_ms=_known(last.offset_ms),
+        error_bound_ms=_known(last.error_bound_ms),
+    )
+
+
+def _known(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
 
 
 def _detail(mark: Mark) -> str:

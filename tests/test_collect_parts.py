@@ -29,7 +29,10 @@ class Nic:
         self.resets: list[str] = []
         self.rows = LinkRows("n1.nic", "eth0", self.resets.append, str(root))
 
-    def row(self, stamp: Stamp, sample: NicSample, rx: int, tx: int) -> dict[str, object] | None:
+    def row(
+        self, stamp: Stamp, sample: NicSample, rx: int, tx: int, ifindex: int = 2
+    ) -> dict[str, object] | None:
+        (self._folder.parent / "ifindex").write_text(f"{ifindex}\n")
         (self._folder / "rx_bytes").write_text(f"{rx}\n")
         (self._folder / "tx_bytes").write_text(f"{tx}\n")
         line = self.rows(sample, stamp)
@@ -79,7 +82,17 @@ def test_a_counter_that_went_back_gives_no_rate_rather_than_a_spike(tmp_path: Pa
     nic = Nic(tmp_path)
     nic.row(Stamp(1000, 1000), NicSample(10, 20), 9999, 9999)
     assert nic.row(Stamp(2000, 2000), NicSample(0, 0), 5, 5) is None
-    assert nic.resets == ["the byte counters of n1.nic went back"]
+    assert nic.resets == ["n1.nic: the byte counters went back"]
+
+
+def test_another_nic_of_the_same_name_gives_no_rate_although_its_counters_are_larger(tmp_path: Path) -> None:
+    nic = Nic(tmp_path)
+    nic.row(Stamp(1000, 1000), NicSample(10, 20), 100, 100)
+    assert nic.row(Stamp(2000, 2000), NicSample(7000, 7000), 9999, 9999, ifindex=5) is None
+    assert nic.resets == ["n1.nic: another NIC has the name (ifindex 5, before 2)"]
+    row = nic.row(Stamp(3000, 3000), NicSample(30, 40), 10_029, 10_039, ifindex=5)
+    assert row is not None
+    assert (row["rx_Bps"], row["tx_Bps"]) == (30, 40)
 
 
 def test_after_a_time_without_the_nic_the_rate_covers_all_of_it(tmp_path: Path) -> None:

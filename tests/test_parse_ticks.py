@@ -67,6 +67,18 @@ def test_a_restart_that_is_over_is_no_reason_for_a_later_gap(tmp_path: Path) -> 
     assert gaps_of(run_dir, "cpu") == [(3000, 4000, "restart"), (20_000, 21_000, "unknown")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "over", "reason"),
+    [("gone", "back", "link_gone"), ("renamed", "back", "renamed"), ("link_down", "link_up", "link_down")],
+)
+def test_a_gap_of_the_nic_lasts_until_it_is_back(tmp_path: Path, kind: str, over: str, reason: str) -> None:
+    away = [ms for ms in range(0, 40_000, 1000) if not 3000 <= ms < 23_000 and ms != 30_000]
+    marks = [mark("nic", kind, 2000, None), mark("nic", over, 2000, 23_000), mark("cpu", "died", 0, None)]
+    files = {"links.jsonl": [nic(ms) for ms in away], "marks.jsonl": marks}
+    run_dir = parsed(tmp_path, files, stopped_ms=40_000)
+    assert gaps_of(run_dir, "nic") == [(3000, 23_000, reason), (30_000, 31_000, "unknown")]
+
+
 @pytest.mark.parametrize("times", [(0, 1001, 1999, 3000, 4000), (0, 1900, 3050, 4000)])
 def test_rows_that_fell_on_other_points_are_drift(tmp_path: Path, times: tuple[int, ...]) -> None:
     # no two rows are 1.25 s apart, yet none stands in 2000..2999

@@ -122,12 +122,19 @@ def checked_rates(island: Island, run_id: str) -> tuple[list[dict[str, Any]], di
     return rows, account
 
 
-def assert_gap_is_told(account: dict[str, Any], from_ms: float, to_ms: float) -> None:
-    """The whole seconds between are missing, and a reason is given that is not drift."""
+def assert_gap_is_told(account: dict[str, Any], from_ms: float, to_ms: float, reason: str) -> None:
+    """The whole seconds between are missing, for that reason."""
     assert account["missing"] >= 1
     gaps = [gap for gap in account["gaps"] if gap["from_ms"] <= to_ms and gap["to_ms"] >= from_ms]
     assert sum(gap["to_ms"] - gap["from_ms"] for gap in gaps) >= to_ms - from_ms - 2000
-    assert all(gap["reason"] and gap["reason"] != "drift" for gap in gaps), gaps
+    assert {gap["reason"] for gap in gaps} == {reason}, gaps
+
+
+def mark_of(island: Island, run_id: str, kind: str) -> dict[str, Any]:
+    """The one mark of that kind; it is the NIC's."""
+    (mark,) = marks_of(island.checkout, run_id, kind)
+    assert mark["collector"] == "nic"
+    return mark
 
 
 def test_an_interface_that_is_down_for_three_seconds_gives_no_spike_and_no_byte_is_lost(
@@ -146,7 +153,12 @@ def test_an_interface_that_is_down_for_three_seconds_gives_no_spike_and_no_byte_
     silent = [row["ts_ms"] for row in rows if row["rx_Bps"] == 0]
     assert all(down_ms <= ts_ms <= up_ms + 1500 for ts_ms in silent)
     if len(silent) < 2:  # then there are no rows, and that is told
-        assert_gap_is_told(account, down_ms, up_ms)
+        assert_gap_is_told(account, down_ms, up_ms, "link_down")
+    down, up = mark_of(island, "down", "link_down"), mark_of(island, "down", "link_up")
+    assert down["from_ms"] <= down_ms + 50 <= down["ts_ms"] + 100 < down_ms + 2000
+    assert down["reason"] in ("down", "lowerlayerdown")
+    assert up["from_ms"] == down["from_ms"]
+    assert up_ms - 100 < up["to_ms"] < up_ms + 2000
     raw = island.rows("down")
     counted = raw[-1]["rx_bytes_total"] - raw[0]["rx_bytes_total"]
     summed = sum(
@@ -169,7 +181,13 @@ def test_an_interface_that_is_renamed_and_back_gives_a_gap_and_no_spike(island: 
     island.stop("renamed")
     rows, account = checked_rates(island, "renamed")
     assert not [row for row in rows if away_ms + 1000 < row["ts_ms"] < back_ms]
-    assert_gap_is_told(account, away_ms, back_ms)
+    assert_gap_is_told(account, away_ms, back_ms, "renamed")
+    assert "is other0 now" in mark_of(island, "renamed", "renamed")["detail"]
+    back = mark_of(island, "renamed", "back")
+    assert "is the same NIC" in back["detail"]
+    assert back["from_ms"] <= away_ms
+    assert back_ms - 100 < back["to_ms"] < back_ms + 2000
+    assert marks_of(island.checkout, "renamed", "reset") == []
 
 
 def test_an_interface_that_is_deleted_and_added_again_is_told_and_never_a_spike(
@@ -186,10 +204,62 @@ def test_an_interface_that_is_deleted_and_added_again_is_told_and_never_a_spike(
     island.stop("anew")
     rows, account = checked_rates(island, "anew")
     assert not [row for row in rows if away_ms + 1000 < row["ts_ms"] < back_ms]
-    assert_gap_is_told(account, away_ms, back_ms)
-    (reset,) = marks_of(island.checkout, "anew", "reset")
-    assert reset["collector"] == "nic"
-    assert "went back" in reset["detail"]
+    assert_gap_is_told(account, away_ms, back_ms, "link_gone")
+    assert "is no longer there" in mark_of(island, "anew", "gone")["detail"]
+    assert "is another NIC" in mark_of(island, "anew", "back")["detail"]
+    assert "another NIC has the name" in mark_of(island, "anew", "reset")["detail"]
+
+
+def test_an_interface_that_takes_the_name_with_larger_counters_gives_no_spike(
+    island: Island, stream: None
+) -> None:
+    for words in (
+        "link add spare0 type veth peer name spare1",
+        "address add 10.98.0.2/24 dev spare1",
+        "link set spare0 up",
+        "link set spare1 up",
+        "neigh replace 10.98.0.1 lladdr ff:ff:ff:ff:ff:ff dev spare1 nud permanent",
+    ):
+        island.ip(words)
+    flood = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "for _ in range(50000): s.sendto(b'x' * 1000, ('10.98.0.1', 9))"
+    )
+    assert island.inside(sys.executable, "-I", "-c", flood).returncode == 0  # some 50 MB before the run
+    island.start("larger")
+    island.wait_for_rows("larger", 2)
+    before = island.rows("larger")[-1]["rx_bytes_total"]
+    for words in (
+        "link set spare0 down",
+        "link delete nic0",
+        "link set spare0 name nic0",
+        "link set nic0 up",
+    ):
+        island.ip(words)
+    island.wait_for_rows("larger", 2)
+    island.stop("larger")
+    assert island.rows("larger")[-1]["rx_bytes_total"] > 40_000_000 > before
+    quality_of(island.checkout, "larger")
+    rates = [row["rx_Bps"] for row in lines_of(island.checkout.logs("larger") / "cctf/link_metrics.jsonl")]
+    assert max(rates) < 200_000
+    assert "another NIC has the name" in mark_of(island, "larger", "reset")["detail"]
+    assert "is no longer there" in mark_of(island, "larger", "gone")["detail"]
+    assert mark_of(island, "larger", "back")["reason"] == "gone"
+
+
+def test_a_tool_that_knows_no_rate_is_not_taken_for_a_stuck_one(island: Island, stream: None) -> None:
+    island.start("long")
+    island.wait_for_rows("long", 2)
+    island.ip("link delete nic0")
+    time.sleep(13)  # longer than a silent collector lives
+    island.join()
+    island.wait_for_rows("long", 2)
+    island.stop("long")
+    account = quality_of(island.checkout, "long")["collectors"]["nic"]
+    assert account["missing"] >= 11
+    assert {gap["reason"] for gap in account["gaps"]} == {"link_gone"}
+    for kind in ("stall", "died", "restart"):
+        assert marks_of(island.checkout, "long", kind) == []
 
 
 def test_an_interface_that_does_not_exist_is_refused_with_those_of_this_network(island: Island) -> None:

@@ -104,6 +104,8 @@ class Child:
             row = self._make_row(sample, now())
             if row:
                 yield file, row, 1
+            else:  # as while the NIC is gone: the tool lives, and knows no rate
+                self.heard = now()
 
     def _text(self, pipe: IO[bytes]) -> Iterator[str]:
         """Lines as they come. _behind: how many have come together with the line, and wait behind it."""

@@ -24,6 +24,7 @@ from tracekit.collect.child import Child, RowMaker, What
 from tracekit.collect.clock import STEP_MS, Stamp, now
 from tracekit.collect.clockwatch import ClockWatch
 from tracekit.collect.journal import Journal, span
+from tracekit.collect.nic import NicWatch
 from tracekit.collect.rows import LinkRows, plain_row
 from tracekit.runs import Run
 
@@ -62,6 +63,7 @@ class Recorder:
         self._cares = [self._care(collector) for collector in collectors]
         node_meta = jsonl.read_document(run.dir / "node_meta.json")
         self._clock_watch = ClockWatch(self._journal.mark, node_meta.get("clock") or {})
+        self._nic_watch = NicWatch(environ["IFACE"], self._journal.mark)
         self._offset_ms = now().offset_ms
         self._looked = now()
         self._error: str | None = None
@@ -92,6 +94,7 @@ class Recorder:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         Event().wait(clock.seconds_to_grid(1000))  # so that the tools tick just after the whole second
         self._look_after_children()
+        self._nic_watch.look(now())
         self._clock_watch.start()
         while self._error is None:
             try:
@@ -143,6 +146,7 @@ class Recorder:
     def _each_second(self) -> None:
         self._look_at_self()
         self._look_at_clock()
+        self._nic_watch.look(now())
         self._look_after_children()
         self._journal.retry()
         misplaced = self._journal.misplaced()

@@ -28,9 +28,10 @@ def mark_row(stamp: Stamp, collector: str, kind: str, **more: object) -> bytes:
 
 
 class Counters(NamedTuple):
-    """The NIC's own byte counters, and when they were read."""
+    """The NIC's own byte counters, and when they were read; ifindex tells one NIC of a name from the next."""
 
     stamp: Stamp
+    ifindex: int
     rx_bytes: int
     tx_bytes: int
 
@@ -39,16 +40,17 @@ class LinkRows:
     """Rows of links.jsonl: ifstat's rates, beside the NIC's byte counters as evidence.
 
     ifstat divides by the wall clock, and by one second after a time without the NIC. Where the clock was
-    stepped since the row before, where that is long ago, where a counter went back, and where ifstat knows
-    no rate, the rate is taken from the counters over the monotonic clock, or there is no row."""
+    stepped since the row before, where that is long ago, and where ifstat knows no rate, the rate is taken
+    from the counters over the monotonic clock. Where they began anew there is no row."""
 
     def __init__(
         self, link: str, iface: str, on_reset: Callable[[str], None], root: str = "/sys/class/net"
     ) -> None:
-        """on_reset(detail): a counter went back, as when the NIC was made anew."""
+        """on_reset(detail): a counter went back, or another NIC has the name."""
         self._link = link
         self._on_reset = on_reset
-        self._files = [f"{root}/{iface}/statistics/{name}" for name in ("rx_bytes", "tx_bytes")]
+        names = ("ifindex", "statistics/rx_bytes", "statistics/tx_bytes")
+        self._files = [f"{root}/{iface}/{name}" for name in names]
         self._before: Counters | None = None
 
     def __call__(self, sample: NicSample, stamp: Stamp) -> bytes | None:
@@ -56,10 +58,11 @@ class LinkRows:
         before, counters = self._before, self._read(stamp)
         self._before = counters or before
         received, sent = sample.rx_Bps, sample.tx_Bps
-        went_back = _went_back(before, counters)
-        if went_back:
-            self._on_reset(f"the byte counters of {self._link} went back")
-        if received is None or sent is None or went_back or (before and _is_broken(before.stamp, stamp)):
+        reset = _reset(before, counters)
+        if reset:
+            self._on_reset(f"{self._link}: {reset}")
+            return None
+        if received is None or sent is None or (before and _is_broken(before.stamp, stamp)):
             own = _rates(before, counters)
             if own is None:
                 return None
@@ -72,12 +75,13 @@ class LinkRows:
 
     def _read(self, stamp: Stamp) -> Counters | None:
         try:
-            return Counters(stamp, *(_read_number(file) for file in self._files))
+            return Counters(stamp, *(read_number(file) for file in self._files))
         except (OSError, ValueError):
             return None  # the NIC is gone; ifstat's n/a rows tell the same
 
 
-def _read_number(file: str) -> int:
+def read_number(file: str) -> int:
+    """The number in a file of sysfs. Raises OSError where the file is gone."""
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return int(os.read(descriptor, 32))
@@ -91,17 +95,20 @@ def _is_broken(before: Stamp, stamp: Stamp) -> bool:
     return stepped or stamp.mono_ms - before.mono_ms > LONGEST_MS
 
 
-def _went_back(before: Counters | None, counters: Counters | None) -> bool:
+def _reset(before: Counters | None, counters: Counters | None) -> str | None:
+    """Why the counters are not those that were read before; None where they are."""
     if before is None or counters is None:
-        return False
-    return counters.rx_bytes < before.rx_bytes or counters.tx_bytes < before.tx_bytes
+        return None
+    if counters.ifindex != before.ifindex:
+        return f"another NIC has the name (ifindex {counters.ifindex}, before {before.ifindex})"
+    if counters.rx_bytes < before.rx_bytes or counters.tx_bytes < before.tx_bytes:
+        return "the byte counters went back"
+    return None
 
 
 def _rates(before: Counters | None, counters: Counters | None) -> tuple[int, int] | None:
-    """Bytes a second between two readings; None where one is missing or a counter went back."""
+    """Bytes a second between two readings of the same NIC; None where one is missing."""
     if before is None or counters is None or counters.stamp.mono_ms <= before.stamp.mono_ms:
-        return None
-    if _went_back(before, counters):
         return None
     received, sent = counters.rx_bytes - before.rx_bytes, counters.tx_bytes - before.tx_bytes
     elapsed_ms = counters.stamp.mono_ms - before.stamp.mono_ms

@@ -16,12 +16,17 @@ T = TypeVar("T")
 _REASONS = (
     ("enospc", "ENOSPC"),
     ("write_error", "write_error"),
+    ("gone", "link_gone"),
+    ("renamed", "renamed"),
     ("restart", "restart"),
     ("died", "died"),
     ("stall", "stall"),
     ("missed", "late"),
     ("clock_step", "clock_step"),
+    ("link_down", "link_down"),
 )
+# What such a mark began lasts until there is one of the other kind, or for good.
+_OVER_WITH = {"died": "restart", "gone": "back", "renamed": "back", "link_down": "link_up"}
 _LONGEST_STALL_MS = 12_000  # a silent collector is killed after ten seconds, and then there is a restart
 _NOT_REPEATED = {"ticks", "cost", "clock"}
 
@@ -63,15 +68,18 @@ class _Told:
         self.from_ms = mark.from_ms if mark.from_ms is not None else mark.ts_ms
         if mark.to_ms is not None:
             self.to_ms = mark.to_ms
-        elif mark.kind == "died":  # until it was started again, or for good
-            ends = [one.ts_ms for one in marks if _is_restart_after(one, mark)]
+        elif mark.kind in _OVER_WITH:
+            ends = [one.ts_ms for one in marks if _is_end_of(mark, one)]
             self.to_ms = min(ends, default=1 << 62)
         else:
             self.to_ms = mark.ts_ms + _LONGEST_STALL_MS
 
 
-def _is_restart_after(mark: Mark, died: Mark) -> bool:
-    return mark.kind == "restart" and mark.collector in (died.collector, "run") and mark.ts_ms >= died.ts_ms
+def _is_end_of(began: Mark, mark: Mark) -> bool:
+    """Whether mark ends what began; a run that is taken up again ends everything."""
+    is_its_own = mark.collector == began.collector and mark.kind == _OVER_WITH[began.kind]
+    is_run = mark.collector == "run" and mark.kind == "restart"
+    return (is_its_own or is_run) and mark.ts_ms >= began.ts_ms
 
 
 def _reason(from_ms: int, to_ms: int, told: Sequence[_Told]) -> str:

@@ -5,7 +5,7 @@
 .SUFFIXES:
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
-             PROC_INTERVAL_MS DIR
+             PROC_INTERVAL_MS HOST_EXTRAS DIR
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.

@@ -78,6 +78,31 @@ def test_start_returns_when_every_collector_has_given_a_row(checkout: Checkout) 
     assert checkout.make("stop-collect", "RUN_ID=ready").returncode == 0
 
 
+def test_more_of_the_host_is_recorded_where_it_is_asked_for_and_only_there(
+    checkout: Checkout, finished_run: Clean
+) -> None:
+    start(checkout, "extras", HOST_EXTRAS="1")
+    folder = checkout.logs("extras")
+    assert wait_for(lambda: len(lines_of(folder / "host_extra.jsonl")) >= 4, 8)
+    shown = checkout.make("status", "RUN_ID=extras").stdout.splitlines()
+    rows_shown = {words[0]: int(words[2]) for line in shown if (words := line.split())[1] == "running"}
+    assert 4 <= rows_shown["host"] <= 6
+    assert 4 <= rows_shown["ifstat"] <= 7  # not the rows of the other NICs
+    assert checkout.make("stop-collect", "RUN_ID=extras").returncode == 0
+    finished_run("extras")
+    assert set(quality_of(checkout, "extras")["collectors"]) == {"cpu", "mem", "nic", "proc"}
+    assert checkout.make("validate", "RUN_ID=extras").returncode == 0
+    node = json.loads((folder / "node_meta.json").read_text())["node"]
+    rows = lines_of(folder / "cctf" / "host_extra.jsonl")
+    assert all(row["node"] == node and len(row["core_util_pct"]) >= os.cpu_count() for row in rows)
+    assert all(row["ts_ms"] % 1000 < 500 for row in rows)
+    links = {one["link"] for one in json.loads((folder / "cctf" / "links.json").read_text())}
+    assert {row["link"] for row in lines_of(folder / "cctf" / "link_metrics.jsonl")} <= links
+    start(checkout, "noextras")
+    assert checkout.make("stop-collect", "RUN_ID=noextras").returncode == 0
+    assert not (checkout.logs("noextras") / "host_extra.jsonl").exists()
+
+
 def test_stop_works_from_another_directory_with_another_environment(
     checkout: Checkout, finished_run: Clean
 ) -> None:

@@ -31,6 +31,7 @@ HOSTILE_OTHERS = {
     "PROC_SAMPLING": "$(shell touch canary)",
     "PROC_REFRESH": "`touch canary`",
     "PROC_INTERVAL_MS": "1000;touch canary",
+    "HOST_EXTRAS": "$(touch canary)",
     "BW_BPS": "$(shell touch canary)",
 }
 

@@ -73,6 +73,7 @@ def test_given_but_empty_is_refused(name: str) -> None:
         ("PROC_MATCH", "("),
         ("PROC_SAMPLING", "yes"),
         ("PROC_REFRESH", "2"),
+        ("HOST_EXTRAS", "yes"),
         ("PROC_INTERVAL_MS", "49"),
         ("PROC_INTERVAL_MS", "1e3"),
         ("PROC_INTERVAL_MS", "\u0661\u0660\u0660\u0660"),  # digits, but not ASCII ones

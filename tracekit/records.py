@@ -17,7 +17,8 @@ MonoMs = Annotated[int, Meta(ge=0, le=_MAX, description="ms of CLOCK_BOOTTIME")]
 Count = Annotated[int, Meta(ge=0, le=_MAX)]
 Ticks = Annotated[int, Meta(ge=0, le=_MAX, description="kernel clock ticks, clk_tck a second")]
 Pid = Annotated[int, Meta(ge=1, le=_MAX)]
-Percent = Annotated[float, Meta(ge=0, le=100, description="percent of all cores")]
+Percent = Annotated[float, Meta(ge=0, le=100, description="percent of the time of all cores, or of one")]
+Rate = Annotated[float, Meta(ge=0)]
 DurationMs = Annotated[float, Meta(ge=0, description="ms, may be fractional")]
 # The end is "nothing follows": Python's $ would let a newline through.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?![\s\S])")]
@@ -39,6 +40,43 @@ class HostMetric(Record, frozen=True):
     stage: Name
     cpu_util: Percent | UnsetType = UNSET
     mem_free_mb: Count | UnsetType = UNSET
+
+
+class Disk(Record, frozen=True):
+    """What a whole disk did; busy_pct may pass 100 by the kernel's rounding."""
+
+    dev: str
+    read_Bps: Count | None = None
+    write_Bps: Count | None = None
+    reads_per_s: Rate | None = None
+    writes_per_s: Rate | None = None
+    busy_pct: Rate | None = None
+
+
+class Pressure(Record, frozen=True):
+    """Time in which tasks were stalled, ms a second: some of them, or all that were not idle (full)."""
+
+    cpu_some_ms_per_s: Rate | None = None
+    memory_some_ms_per_s: Rate | None = None
+    memory_full_ms_per_s: Rate | None = None
+    io_some_ms_per_s: Rate | None = None
+    io_full_ms_per_s: Rate | None = None
+
+
+class HostExtra(Record, frozen=True):
+    """More of the host, over the dt_ms before ts_ms: the kernel's counters, between two readings."""
+
+    ts_ms: TimeMs
+    node: Name
+    stage: Name | None = None
+    iowait_pct: Percent | None = None
+    steal_pct: Percent | None = None
+    core_util_pct: list[Percent | None] | None = None
+    mem_available_mb: Count | None = None
+    disks: list[Disk] | None = None
+    psi: Pressure | None = None
+    dt_ms: DurationMs | None = None
+    mono_ms: MonoMs | None = None
 
 
 class LinkMetric(Record, frozen=True):
@@ -441,6 +479,7 @@ FILES: dict[str, CctfFile] = {
     "module_inventory.json": CctfFile(ModuleInventory),
     "host_metrics.jsonl": CctfFile(HostMetric, "ts_ms"),
     "link_metrics.jsonl": CctfFile(LinkMetric, "ts_ms"),
+    "host_extra.jsonl": CctfFile(HostExtra, "ts_ms"),
     "proc_metrics.jsonl": CctfFile(ProcMetric, "ts_ms"),
     "proc_cpu.jsonl": CctfFile(ProcCpu, "ts_ms"),
     "proc_rss.jsonl": CctfFile(ProcRss, "ts_ms"),

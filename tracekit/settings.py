@@ -97,6 +97,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PROC_MATCH", "", "regular expression over name and command line of processes", _regex),
     Setting("PROC_REFRESH", "0", "1: look for new processes each second, 0: once", _one_of("0", "1"), False),
     Setting("PROC_INTERVAL_MS", "1000", "ms between two samples of a process", _whole(50, 3_600_000), False),
+    Setting(
+        "HOST_EXTRAS",
+        "0",
+        "1: more of the host: cores, disks, other NICs",
+        _one_of("0", "1"),
+        False,
+    ),
     Setting("DIR", "", "cctf directory to validate or show", _path, shown_default="logs/<RUN_ID>/cctf"),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from tracekit.records import (
     FILES,
+    HostExtra,
     LinkMetric,
     Manifest,
     Node,
@@ -96,9 +97,23 @@ def _series(folder: Path, quality: Quality) -> Iterator[str]:
     yield _series_line("free MB", _got(quality, "mem"), mem, "{:.0f}".format)
     yield _series_line("NIC in", _got(quality, "nic"), [row.rx_Bps for row in links], _rate)
     yield _series_line("NIC out", _got(quality, "nic"), [row.tx_Bps for row in links], _rate)
+    yield from _extra_series(folder)
     proc = quality.collectors.get("proc")
     if proc:
         yield f"{'processes':<10} {f'{proc.got}/{proc.expected}':<13} {_resident(folder)}"
+
+
+def _extra_series(folder: Path) -> Iterator[str]:
+    """Where HOST_EXTRAS was 1: shares of all cores, and what all disks moved."""
+    rows: list[HostExtra] = list(_read(folder, "host_extra.jsonl"))
+    for name, field in (("iowait %", "iowait_pct"), ("steal %", "steal_pct")):
+        shares = [share for row in rows if (share := getattr(row, field)) is not None]
+        if shares:
+            yield _series_line(name, "", shares, "{:.1f}".format, top=100.0)
+    for name, field in (("disk read", "read_Bps"), ("disk write", "write_Bps")):
+        moved = [sum(getattr(disk, field) or 0 for disk in row.disks) for row in rows if row.disks]
+        if moved:
+            yield _series_line(name, "", moved, _rate)
 
 
 def _resident(folder: Path) -> str:

@@ -31,3 +31,10 @@ def mbit_to_bps(mbit_per_s: int) -> int:
 
     Source: Documentation/ABI/testing/sysfs-class-net, speed."""
     return max(mbit_per_s, 0) * 1_000_000
+
+
+def sectors_to_bytes(sectors: int) -> int:
+    """Bytes from sectors of /proc/diskstats, which are 512 bytes whatever the disk's own are.
+
+    Source: Documentation/admin-guide/iostats.rst."""
+    return sectors * 512

@@ -33,7 +33,11 @@ def status(run: Run) -> list[str]:
     return lines
 
 
-_FIELD_OF = {"cpu": b'"cpu_util"', "mem": b'"mem_free_mb"'}  # two collectors share resources.jsonl
+_FIELD_OF = {  # of a file that collectors share
+    "cpu": b'"cpu_util"',
+    "mem": b'"mem_free_mb"',
+    "nic": b'.nic",',
+}
 
 
 def _rows_of(file: Path, series: str) -> tuple[int, int | None]:

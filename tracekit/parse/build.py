@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from tracekit import __version__, jsonl
 from tracekit.errors import BadLineError, TracekitError
-from tracekit.parse.documents import Documents, link_of, node_of, read_documents
+from tracekit.parse.documents import Documents, links_of, node_of, read_documents
 from tracekit.parse.grid import Grid
 from tracekit.parse.ordering import in_time_order, steps_of_sampler
 from tracekit.parse.passing import Passing
@@ -49,6 +49,7 @@ _PASSED = {
     "calls.jsonl": ("calls.*.jsonl", "calls.jsonl"),
     "cgroup_metrics.jsonl": ("cgroup_metrics.jsonl",),
     "events_client.jsonl": ("events_client.jsonl",),
+    "host_extra.jsonl": ("host_extra.jsonl",),
     "placement_events.jsonl": ("placement_events.jsonl", "placement_events.*.jsonl"),
     "system_stats.jsonl": ("system_stats.jsonl", "system_stats.*.jsonl"),
 }
@@ -87,6 +88,7 @@ class _Build:
         self._marks: list[Mark] = []
         self._added: list[QualityMark] = []
         self._bad: list[BadLineError] = []
+        self._links: set[str] = set()
         self._rejected = 0
         self._rejects = LinesFile(folder, "rejected.jsonl")
         run = documents.run
@@ -154,6 +156,7 @@ class _Build:
                 self._tell_far(path.name, [row.ts_ms for row in links.records])
                 account.duplicates += link.take(links.records)
             self._files.append(out.close())
+            self._links = link.links
 
     def _processes(self) -> None:
         path = self._run_dir / "proc_metrics.jsonl"
@@ -254,7 +257,7 @@ class _Build:
             self._write("module_inventory.json", self._with_node(documents.modules_raw))
         if documents.node:
             self._write("nodes.json", [node_of(documents.node, documents.run)])
-            self._write("links.json", [link_of(documents.node, documents.link)])
+            self._write("links.json", links_of(documents.node, documents.link, self._links))
         self._write("quality.json", self._quality())
 
     def _write(self, name: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """The .json files of a run: read, checked against their records and against each other."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -79,9 +80,9 @@ def node_of(node: NodeMeta, run: RunMeta) -> Node:
     )
 
 
-def link_of(node: NodeMeta, link: LinkMeta) -> Link:
-    """The primary NIC as links.json has it."""
-    return Link(
+def links_of(node: NodeMeta, link: LinkMeta, seen: Collection[str]) -> list[Link]:
+    """links.json: the primary NIC, and every further link that was seen; its bandwidth is not known."""
+    primary = Link(
         link=f"{node.node}.nic",
         u=node.node,
         v=link.peer or f"{node.node}.net",
@@ -89,3 +90,10 @@ def link_of(node: NodeMeta, link: LinkMeta) -> Link:
         BW_bps=link.BW_bps,
         PR_s=link.PR_s,
     )
+    return [primary, *(_further(node.node, name) for name in sorted(seen) if name != primary.link)]
+
+
+def _further(node: str, name: str) -> Link:
+    prefix = f"{node}.nic."
+    iface = name.removeprefix(prefix) if name.startswith(prefix) else None
+    return Link(link=name, u=node, v=f"{node}.net", iface=iface, BW_bps=0, PR_s=None)

@@ -73,6 +73,7 @@ class Passing:
         file = FILES[out_name]
         names = {one.name for one in msgspec.structs.fields(file.record)}
         self._key = file.sort_key
+        self._is_sampled = out_name == "host_extra.jsonl"  # a series: one row a time
         self._node_key = "node_id" if "node_id" in names else "node"
         self._reject = reject
         self._defaults = {self._node_key: node} if node else {}
@@ -111,7 +112,8 @@ class Passing:
                     node = _value(record, self._node_key) or self._defaults.get(self._node_key)
                     rank = (key is None, key or 0, end or 0 if key is None else 0, node, order, number)
                     try:
-                        entries.append((rank, self._line(line, record), _identity(record), path.name))
+                        identity = ("", "") if self._is_sampled else _identity(record)
+                        entries.append((rank, self._line(line, record), identity, path.name))
                     except ValueError as error:
                         account.rejected["key"] += 1
                         self._reject(BadLineError(path.name, number, "key", str(error)), line)

@@ -106,6 +106,7 @@ class LinkSeries:
 
     def __init__(self, node: str, out: LinesFile, timeline: Timeline, grid: Grid) -> None:
         self._node, self._out, self._timeline, self._grid = node, out, timeline, grid
+        self.links: set[str] = set()
         self._seen: set[tuple[str, int]] = set()
 
     def take(self, rows: Sequence[RawLink]) -> int:
@@ -115,6 +116,7 @@ class LinkSeries:
             if (row.link, row.ts_ms) in self._seen:
                 continue
             self._seen.add((row.link, row.ts_ms))
+            self.links.add(row.link)
             if row.link == f"{self._node}.nic":
                 self._grid.add(self._timeline.place(row.ts_ms, row.mono_ms))
             kept.append(

@@ -358,15 +358,24 @@ def extra(at_ms: int, **more: Any) -> Row:
 def test_the_rows_go_into_the_trace_with_node_and_stage_once_each(tmp_path: Path) -> None:
     files: dict[str, list[Row] | bytes] = {
         "links.jsonl": [nic(0)],
-        "host_extra.jsonl": [extra(2000), extra(1000), extra(2000)],
+        "host_extra.jsonl": [
+            extra(2000, mono_ms=52_000),
+            extra(1000, mono_ms=51_000),
+            extra(2000, mono_ms=52_000),
+            extra(2000, mono_ms=53_000),  # after the clock was set back
+        ],
     }
     run_dir = parsed(tmp_path, files)
     rows = rows_of(run_dir, "host_extra.jsonl")
-    assert [row["ts_ms"] - T0 for row in rows] == [1000, 2000]
-    assert rows[0] == {**extra(1000), "node": "vm1", "stage": "edge"}
+    assert [(row["ts_ms"] - T0, row["mono_ms"]) for row in rows] == [
+        (1000, 51_000),
+        (2000, 52_000),
+        (2000, 53_000),
+    ]
+    assert rows[0] == {**extra(1000, mono_ms=51_000), "node": "vm1", "stage": "edge"}
     assert quality_of(run_dir)["inputs"]["host_extra.jsonl"] == {
-        "lines": 3,
-        "accepted": 2,
+        "lines": 4,
+        "accepted": 3,
         "rejected": {},
         "duplicates": 1,
     }

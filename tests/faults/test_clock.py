@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from conftest import Checkout, need
-from test_life import lines_of, marks_of, quality_of
+from test_life import Clean, lines_of, marks_of, quality_of
+from workload import FULL
 
 
 def libfaketime() -> Path | None:
@@ -86,6 +87,30 @@ def test_a_step_of_the_clock_is_one_mark_a_series_and_no_false_rate(
     middle = statistics.median(rates)
     assert max(abs(rate / middle - 1) for rate in rates) < 0.2
     assert_no_time_is_lost(checkout.logs(run_id), lines_of(cctf / "proc_cpu.jsonl"))
+
+
+def test_a_time_service_that_hangs_holds_up_nothing(
+    checkout: Checkout, finished_run: Clean, tmp_path: Path
+) -> None:
+    for name, script in (("chronyc", "sleep 1000 & wait"), ("timedatectl", "echo rubbish")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    started = checkout.make("start-collect", "RUN_ID=hangs", "IFACE=lo", **env)
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.count("the error of the clock is not known") == 1
+    time.sleep(70 if FULL else 3)
+    stopped = checkout.make("stop-collect", "RUN_ID=hangs", **env)
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    finished_run("hangs")
+    assert marks_of(checkout, "hangs", "stall") == []
+    unknown = dict.fromkeys(("source", "synchronised", "offset_ms", "error_bound_ms"))
+    assert quality_of(checkout, "hangs")["clock"] == unknown
+    if FULL:
+        (mark,) = marks_of(checkout, "hangs", "clock")
+        assert {name: mark[name] for name in unknown} == unknown
+        account = quality_of(checkout, "hangs")["collectors"]
+        assert all(one["missing"] <= 1 for one in account.values()), account
 
 
 def assert_no_time_is_lost(folder: Path, cpu: list[dict[str, Any]]) -> None:

@@ -57,8 +57,8 @@ class Island:
             self.ip(words)
         self.ip("neigh replace 10.99.0.1 lladdr ff:ff:ff:ff:ff:ff dev peer0 nud permanent")
 
-    def start(self, run_id: str) -> None:
-        done = self.make("start-collect", f"RUN_ID={run_id}", "IFACE=nic0")
+    def start(self, run_id: str, *words: str) -> None:
+        done = self.make("start-collect", f"RUN_ID={run_id}", "IFACE=nic0", *words)
         assert done.returncode == 0, done.stderr
 
     def stop(self, run_id: str) -> None:
@@ -284,3 +284,33 @@ def test_of_two_default_routes_the_one_of_least_metric_is_taken(island: Island) 
     folder = island.checkout.logs("least")
     assert json.loads((folder / "node_meta.json").read_text())["iface"] == "peer0"
     assert json.loads((folder / "link_meta.json").read_text())["iface"] == "peer0"
+
+
+def test_a_further_interface_that_comes_and_goes_has_its_rows_and_no_spike(
+    island: Island, stream: None
+) -> None:
+    def seen(link: str) -> list[dict[str, Any]]:
+        return [row for row in island.rows("further") if row["link"].endswith(link)]
+
+    island.start("further", "HOST_EXTRAS=1", "NODE_ID=n1")
+    assert wait_for(lambda: len(seen(".nic.peer0")) >= 3, 8)
+    island.ip("link add more0 type veth peer name more1")
+    assert wait_for(lambda: len(seen(".nic.more0")) >= 2, 5)
+    island.ip("link delete nic0")  # and peer0 with it
+    time.sleep(2)
+    gone = len(seen(".nic.peer0"))
+    time.sleep(1)
+    assert len(seen(".nic.peer0")) == gone
+    island.join()
+    assert wait_for(lambda: len(seen(".nic.peer0")) >= gone + 2, 8)
+    island.stop("further")
+    quality = quality_of(island.checkout, "further")
+    assert set(quality["collectors"]) == {"cpu", "mem", "nic", "proc"}
+    assert quality["collectors"]["nic"]["missing"] >= 2  # the rows of the others are not its rows
+    cctf = island.checkout.logs("further") / "cctf"
+    rates = [row for row in lines_of(cctf / "link_metrics.jsonl") if row["link"] == "n1.nic.peer0"]
+    assert all(0 <= row["tx_Bps"] < 130_000 for row in rates)  # it sends what nic0 receives
+    assert statistics.median(row["tx_Bps"] for row in rates) > 80_000
+    links = {one["link"]: one["iface"] for one in json.loads((cctf / "links.json").read_text())}
+    expected = {"n1.nic": "nic0", **{f"n1.nic.{name}": name for name in ("peer0", "more0", "more1")}}
+    assert links == expected

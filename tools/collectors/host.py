@@ -5,7 +5,7 @@
 # Writes: host_extra.jsonl links.jsonl marks.jsonl
 # Switch: HOST_EXTRAS
 # Environment: NODE_ID; IFACE, the primary NIC, which is left out
-# Cost: about 0.2 ms of CPU a second; reads /proc/stat, meminfo, diskstats, pressure/* and net/dev.
+# Cost: about 0.7 ms of CPU a second; reads /proc/stat, meminfo, diskstats, pressure/* and net/dev.
 # Output: JSON lines, stamped.
 """Samples the host as a whole, once a second: JSON lines on stdout, until SIGTERM."""
 

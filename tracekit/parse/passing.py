@@ -73,7 +73,6 @@ class Passing:
         file = FILES[out_name]
         names = {one.name for one in msgspec.structs.fields(file.record)}
         self._key = file.sort_key
-        self._is_sampled = out_name == "host_extra.jsonl"  # a series: one row a time
         self._node_key = "node_id" if "node_id" in names else "node"
         self._reject = reject
         self._defaults = {self._node_key: node} if node else {}
@@ -112,8 +111,7 @@ class Passing:
                     node = _value(record, self._node_key) or self._defaults.get(self._node_key)
                     rank = (key is None, key or 0, end or 0 if key is None else 0, node, order, number)
                     try:
-                        identity = ("", "") if self._is_sampled else _identity(record)
-                        entries.append((rank, self._line(line, record), identity, path.name))
+                        entries.append((rank, self._line(line, record), _identity(record), path.name))
                     except ValueError as error:
                         account.rejected["key"] += 1
                         self._reject(BadLineError(path.name, number, "key", str(error)), line)
@@ -170,7 +168,9 @@ def _stamps(record: Any) -> bool:
 
 
 def _identity(record: Any) -> tuple[str, str] | None:
-    """(trace, span) where both are known; a record without is never a duplicate."""
+    """(trace, span) where both are known, of a sample its monotonic time; another is never a duplicate."""
+    if "core_util_pct" in record.__struct_fields__:  # a row of host_extra.jsonl
+        return "mono_ms", str(_value(record, "mono_ms"))
     trace, span = _value(record, "trace_id"), _value(record, "span_id")
     if trace is not None and span is not None:
         return trace, span

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runs import MONO0, T0, Row, kinds, nic, parsed, quality_of, rows_of
-from tracekit.collect import hostfiles
+from tracekit.collect import clock, hostfiles
 from tracekit.collect.clock import Stamp
 from tracekit.collect.host import HostSampler
 from tracekit.collect.hostfiles import HostFiles
@@ -119,6 +119,21 @@ def test_the_first_reading_gives_no_row(tmp_path: Path) -> None:
     sampler = HostSampler("vm1", HostFiles("eth0", str(Host(tmp_path).root)), out.append)
     sampler.tick(Stamp(T0, MONO0))
     assert out == []
+
+
+@pytest.mark.parametrize(("to_grid_s", "wanted_s"), [(0.7, 0.7), (0.049, 1.049)])
+def test_a_tick_just_before_the_second_is_that_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_grid_s: float, wanted_s: float
+) -> None:
+    monkeypatch.setattr(clock, "seconds_to_grid", lambda _: to_grid_s)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    HostSampler("vm1", HostFiles("eth0", str(Host(tmp_path).root)), lambda _: None).run(wait)
+    assert abs(waits[0] - wanted_s) < 0.02
 
 
 def test_steal_and_iowait_are_shares_of_all_time_and_each_core_has_its_utilisation(host: Host) -> None:

@@ -16,6 +16,7 @@ from tracekit.collect.journal import span
 from tracekit.collect.rows import mark_row
 
 INTERVAL_MS = 1000
+SHORTEST_S = 0.05
 STALLS = ("cpu_some", "memory_some", "memory_full", "io_some", "io_full")
 Resets = list[str]
 
@@ -34,10 +35,10 @@ class HostSampler:
 
         wait(seconds) returns whether it is time to end."""
         self.tick(clock.now())
-        deadline = time.monotonic() + clock.seconds_to_grid(INTERVAL_MS)
+        deadline = _next_deadline()
         while not wait(deadline - time.monotonic()):
             self.tick(clock.now())
-            deadline = time.monotonic() + clock.seconds_to_grid(INTERVAL_MS)
+            deadline = _next_deadline()
         self._files.close()
 
     def tick(self, stamp: Stamp) -> None:
@@ -55,6 +56,15 @@ class HostSampler:
             mark = mark_row(stamp, "host", "reset", **between, detail="; ".join(resets))
             lines.append(b"@marks.jsonl " + mark)
         self._write(b"".join(lines))
+
+
+def _next_deadline() -> float:
+    """Monotonic s of the next whole second; where that is at hand, of the one after.
+
+    A slewed clock may wake us just before the second: that tick was this second's. A rate over a few ms
+    would mean nothing."""
+    seconds = clock.seconds_to_grid(INTERVAL_MS)
+    return time.monotonic() + seconds + (1 if seconds < SHORTEST_S else 0)
 
 
 def host_row(before: Reading, after: Reading, resets: Resets) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def link_rows(node: str, before: Reading, after: Reading, resets: Resets) -> Ite
         if last is None:
             continue
         link = f"{node}.nic.{name}"
-        if now.ifindex != last.ifindex:
+        if now.ifindex != last.ifindex and None not in (now.ifindex, last.ifindex):
             resets.append(f"{link}: another NIC has the name")
             continue
         moved = _differences(link, last[1:], now[1:], resets)

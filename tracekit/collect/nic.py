@@ -4,7 +4,6 @@ A NIC is the kernel's interface index; the name that was asked for may move to a
 Source: Documentation/ABI/testing/sysfs-class-net, ifindex and operstate.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,10 +48,8 @@ class NicWatch:
 
     def _look_where_it_is(self, stamp: Stamp) -> None:
         """The NIC does not have the name any more: another name, or none."""
-        new_name = next(
-            (name for name in os.listdir(self._root) if self._read_ifindex(name) == self._ifindex),  # noqa: PTH208 - names alone
-            None,
-        )
+        names = (path.name for path in Path(self._root).iterdir())
+        new_name = next((name for name in names if self._read_ifindex(name) == self._ifindex), None)
         away = "gone" if new_name is None else "renamed"
         if away == self._away:
             return

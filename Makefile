@@ -106,6 +106,12 @@ bench: check
 	@tools/setup.sh dev
 	@$(PYTHON) bench/run.py
 
+## Measure what collecting costs, beside the peers there are (root; 10 minutes)
+.PHONY: bench-collect
+bench-collect: check
+	@tools/setup.sh dev
+	@$(PYTHON) bench/run.py collect
+
 ## Write docs/schema/ anew from the records (for developers)
 .PHONY: schema
 schema: check

@@ -8,6 +8,7 @@ import os
 from typing import NamedTuple
 
 PROC = "/proc"
+_BLOCK = 4096
 
 # Positions after the name in /proc/<pid>/stat. Source: proc(5); field 3 (state) is position 0.
 STATE, PPID, SESSION, UTIME, STIME, CUTIME, CSTIME, STARTTIME = 0, 1, 3, 11, 12, 13, 14, 19
@@ -38,9 +39,15 @@ def as_text(raw: bytes) -> str:
 
 
 def read(pid: int, name: str, root: str = PROC) -> bytes:
-    """The whole of /proc/<pid>/<name>."""
-    with open(f"{root}/{pid}/{name}", "rb", buffering=0) as stream:  # noqa: PTH123 - pathlib costs 5 us more
-        return stream.read()
+    """The whole of /proc/<pid>/<name>; open() and its stream would cost half as much again."""
+    descriptor = os.open(f"{root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        whole = os.read(descriptor, _BLOCK)
+        while block := os.read(descriptor, _BLOCK):
+            whole += block
+        return whole
+    finally:
+        os.close(descriptor)
 
 
 def read_stat(pid: int, root: str = PROC) -> Stat:

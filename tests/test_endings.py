@@ -81,6 +81,33 @@ def test_or_else_by_its_nearest_ancestor_that_is_sampled_or_meant(tmp_path: Path
     assert endings("work", tmp_path).belongs(ended(30))
 
 
+def test_a_parent_that_has_ended_too_still_leads_to_the_ancestor(tmp_path: Path) -> None:
+    account = endings("work", tmp_path, {10})
+    account.start_batch(0)
+    child = account.add(task(30, 30, last=True, ppid=20, comm=b"gzip"))
+    account.add(task(20, 20, last=True, ppid=10, comm=b"sh"))  # nothing of it is left under /proc
+    assert child is not None
+    assert account.belongs(child)
+    account.start_batch(100)  # another process may have its pid by now
+    assert not account.belongs(child)
+
+
+def test_what_an_old_process_is_holds_for_a_second_and_a_young_one_is_judged_anew(tmp_path: Path) -> None:
+    fake_process(tmp_path, 20, "sh", ppid=1, starttime=0)
+    fake_process(tmp_path, 30, "sh", ppid=1, starttime=900)
+    account = endings("work", tmp_path)
+    account.start_batch(10_000)
+    assert not account.belongs(ended(20))
+    assert not account.belongs(ended(30))
+    fake_process(tmp_path, 20, "work", ppid=1, starttime=0)
+    fake_process(tmp_path, 30, "work", ppid=1, starttime=900)
+    account.start_batch(10_100)
+    assert not account.belongs(ended(20))
+    assert account.belongs(ended(30))
+    account.start_batch(11_000)
+    assert account.belongs(ended(20))
+
+
 def test_a_loop_of_parents_ends(tmp_path: Path) -> None:
     fake_process(tmp_path, 20, "sh", ppid=30)
     fake_process(tmp_path, 30, "sh", ppid=20)

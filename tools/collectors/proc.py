@@ -32,8 +32,8 @@ from tracekit.collect.sampler import Listeners, Sampler
 from tracekit.collect.target import Target
 from tracekit.collect.taskstats import ExitListener
 
-START_S = 0.005  # a program may end soon after it started
-END_S = 0.02
+START_S = 0.02  # a program may end soon after it started
+END_S = 0.1  # exit records wait so long for others
 STARTERS_S = 30
 
 

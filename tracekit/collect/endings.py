@@ -5,15 +5,19 @@ threads of a process up, and says whose it was: a process in sight, or one that 
 name, or else one whose nearest known ancestor the target takes.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tracekit import units
 from tracekit.collect import procfs
+from tracekit.collect.finder import YOUNG_MS
 from tracekit.collect.target import Target
 from tracekit.collect.taskstats import TaskExit
 
 _DEEPEST = 64  # ancestors looked at; a loop in a changing /proc must end
+_SETTLED_MS = 1000  # so long a verdict on an old process holds; the finder too takes it for past its exec
 
 
 class Ending(NamedTuple):
@@ -70,6 +74,21 @@ class Endings:
         self._by_name = by_name
         self._root = root
         self._groups: dict[int, _Group] = {}
+        self._clk_tck = os.sysconf("SC_CLK_TCK")
+        self._now_ms = 0
+        self._ended: dict[int, Ending] = {}  # of this batch, by pid: they may be each other's parents
+        self._verdicts: dict[int, bool] = {}  # of this batch, by pid: whether its children are the target's
+        self._settled: dict[int, bool] = {}  # the same, of old processes, for longer
+        self._settled_since_ms = 0
+
+    def start_batch(self, mono_ms: int) -> None:
+        """Records that are read together follow. mono_ms: of boot time."""
+        self._now_ms = mono_ms
+        self._ended.clear()
+        self._verdicts.clear()
+        if mono_ms - self._settled_since_ms >= _SETTLED_MS:
+            self._settled.clear()
+            self._settled_since_ms = mono_ms
 
     def add(self, task: TaskExit) -> Ending | None:
         """Count a task; the process's ending where this was the last of its tasks."""
@@ -86,7 +105,7 @@ class Endings:
         status = group.wait_status or 0
         signum = status & 0x7F
         counted_us = group.user_us + group.system_us
-        return Ending(
+        ending = Ending(
             pid=task.tgid,
             ppid=task.ppid,
             comm=procfs.as_text(group.comm),
@@ -97,6 +116,8 @@ class Endings:
             signal=signum or None,
             elapsed_ms=task.process_elapsed_us // 1000,
         )
+        self._ended[ending.pid] = ending
+        return ending
 
     def belongs(self, ending: Ending) -> bool:
         """Whether a process that was never sampled is the target's."""
@@ -104,22 +125,35 @@ class Endings:
             return False
         if self._by_name and not self._target.container and self._target.matches(ending.comm, ""):
             return True
-        return self._has_taken_ancestor(ending.ppid)
+        return self._is_taken(ending.ppid)
 
-    def _has_taken_ancestor(self, pid: int) -> bool:
-        for _ in range(_DEEPEST):
-            if pid <= 1:
-                return False
-            if self._is_in_sight(pid):
-                return True
+    def _is_taken(self, pid: int, depth: int = 0) -> bool:
+        """Whether this process or else its nearest known ancestor is the target's."""
+        if pid <= 1 or depth > _DEEPEST:
+            return False
+        if self._is_in_sight(pid):
+            return True
+        verdict = self._verdicts.get(pid, self._settled.get(pid))
+        if verdict is None:
             try:
-                stat = procfs.read_stat(pid, self._root)
-                ppid = int(stat.fields[procfs.PPID])
-                if self._target.is_ours(pid, ppid):
-                    return False
-                if self._by_name and self._target.takes(pid, stat.comm, procfs.read_cmdline(pid, self._root)):
-                    return True
+                comm, ppid, cmdline, is_old = self._look_up(pid)
+                verdict = not self._target.is_ours(pid, ppid) and (
+                    (self._by_name and self._target.takes(pid, comm, cmdline))
+                    or self._is_taken(ppid, depth + 1)
+                )
             except (OSError, ValueError):
                 return False
-            pid = ppid
-        return False
+            (self._settled if is_old else self._verdicts)[pid] = verdict
+        return verdict
+
+    def _look_up(self, pid: int) -> tuple[str, int, str, bool]:
+        """(comm, ppid, cmdline, whether it is old) of a process, or of one that has ended in this batch."""
+        try:
+            stat = procfs.read_stat(pid, self._root)
+            cmdline = procfs.read_cmdline(pid, self._root)
+        except (FileNotFoundError, ProcessLookupError):
+            if pid not in self._ended:
+                raise
+            return self._ended[pid].comm, self._ended[pid].ppid, "", False
+        born_ms = units.ticks_to_ms(int(stat.fields[procfs.STARTTIME]), self._clk_tck)
+        return stat.comm, int(stat.fields[procfs.PPID]), cmdline, self._now_ms - born_ms > YOUNG_MS

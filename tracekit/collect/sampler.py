@@ -225,13 +225,17 @@ class Sampler:
         """The endings of the target's processes since the last time."""
         if self._exits is None:
             return
+        ended: list[Ending] = []  # all of them before the first is judged, for the next may be its parent
+        self._endings.start_batch(stamp.mono_ms)
         try:
             for task in self._exits.read():
                 ending = self._endings.add(task)
                 if ending:
-                    yield from self._take_ending(stamp, ending)
+                    ended.append(ending)
         except OSError as error:  # ENOBUFS: the kernel dropped some
             yield lines.mark(stamp, "exits_lost", reason=str(error.strerror))
+        for ending in ended:
+            yield from self._take_ending(stamp, ending)
 
     def _take_ending(self, stamp: Stamp, ending: Ending) -> Iterator[bytes]:
         process = self._processes.get(ending.pid)

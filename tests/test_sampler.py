@@ -83,6 +83,24 @@ def test_any_name_leaves_the_figures_in_their_places(tmp_path: Path, comm: str) 
     assert recording.told("proc_inventory.jsonl")[0]["comm"] == comm
 
 
+def test_new_processes_are_found_when_something_was_forked_or_after_five_seconds(tmp_path: Path) -> None:
+    loadavg = tmp_path / "loadavg"
+    loadavg.write_text("0.00 0.01 0.05 1/100 42\n")
+    fake_process(tmp_path, 42, "work")
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    fake_process(tmp_path, 41, "work")  # it was being forked when /proc was listed
+    tick(recording, 1)
+    fake_process(tmp_path, 43, "work")
+    loadavg.write_text("0.00 0.01 0.05 1/100 43\n")
+    tick(recording, 2)
+    assert {row["pid"] for row in recording.rows()} == {41, 42, 43}
+    tick(recording, 3)
+    fake_process(tmp_path, 44, "work")  # loadavg lags behind
+    tick(recording, 8)
+    assert {row["pid"] for row in recording.rows()} == {41, 42, 43, 44}
+
+
 def test_a_name_that_is_not_utf8_still_gives_json(tmp_path: Path) -> None:
     fake_process(tmp_path, 42, "x")
     line = (tmp_path / "42" / "stat").read_bytes()

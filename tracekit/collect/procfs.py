@@ -68,7 +68,7 @@ def dead_threads_ms(pid: int, clk_tck: int, root: str = PROC) -> float:
     fields = read_stat(pid, root).fields
     total_ms = (int(fields[UTIME]) + int(fields[STIME])) * 1000 / clk_tck
     living_ns = 0
-    for thread in os.listdir(f"{root}/{pid}/task"):  # noqa: PTH208 - as list_pids
+    for thread in os.listdir(f"{root}/{pid}/task"):  # noqa: PTH208 - pathlib costs more
         try:
             living_ns += int(read(pid, f"task/{thread}/schedstat", root).split()[0])
         except (FileNotFoundError, ProcessLookupError):
@@ -85,9 +85,24 @@ def is_hiding() -> bool:
     return os.geteuid() != 0 and any(hidden & set(option) for option in options)
 
 
-def list_pids(root: str = PROC) -> set[int]:
-    """Every process there is now."""
-    return {int(name) for name in os.listdir(root) if name.isdigit()}  # noqa: PTH208 - once a second
+def newest_pid(root: str = PROC) -> bytes | None:
+    """The pid that was given last, to a process or a thread; None where that is not told.
+
+    While it stays the same nothing was forked. Source: proc(5), the fifth field of loadavg."""
+    try:
+        descriptor = os.open(f"{root}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, 128).split()[-1]
+    finally:
+        os.close(descriptor)
+
+
+def list_pids(root: str = PROC) -> dict[int, int]:
+    """Every process there is now, with the inode of its directory: another process has another one."""
+    with os.scandir(root) as entries:
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
 
 
 def starttime(pid: int, root: str = PROC) -> int | None:

@@ -291,3 +291,13 @@ def test_without_free_descriptors_processes_are_still_sampled(busy: subprocess.P
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert [row["pid"] for row in recording.rows()] == [busy.pid, busy.pid]
     assert recording.said == ["no more open files: further processes are opened anew at each tick"]
+
+
+def test_a_process_with_the_pid_of_a_refused_one_is_looked_at(tmp_path: Path) -> None:
+    fake_process(tmp_path, 1, "bash", starttime=100)
+    recording = Recording(target("ffmpeg", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    (tmp_path / "1").rename(tmp_path / "gone")
+    fake_process(tmp_path, 1, "ffmpeg", starttime=1050)
+    tick(recording, 1)
+    assert [row["pid"] for row in recording.rows()] == [1]

@@ -5,7 +5,7 @@
 .SUFFIXES:
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
-             PROC_INTERVAL_MS HOST_EXTRAS DIR
+             PROC_INTERVAL_MS HOST_EXTRAS DIR JSON
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -79,7 +79,7 @@ status: check
 parse: check
 	@python3 -I tools/parse_sys.py
 
-## Check a cctf directory against its schema, its manifest and its laws
+## Check a cctf directory: records, hashes, order, laws, names; JSON=1 for programs
 .PHONY: validate
 validate: check
 	@python3 -I tools/validate.py

@@ -133,9 +133,9 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run tools/<name> as a user would, with no setting in the environment."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+def tool(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run tools/<name> as a user would, with no setting in the environment but env."""
+    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ} | env
     command = [sys.executable, "-I", str(ROOT / "tools" / name), *arguments]
     return subprocess.run(
         command, env=environ, cwd="/", capture_output=True, text=True, timeout=60, check=False

@@ -105,6 +105,7 @@ SETTINGS: tuple[Setting, ...] = (
         False,
     ),
     Setting("DIR", "", "cctf directory to validate or show", _path, shown_default="logs/<RUN_ID>/cctf"),
+    Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -1,0 +1,151 @@
+"""The check of one directory: manifest, documents, lines; what defines names before what uses them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tracekit.parse.reading import Batch
+from tracekit.records import FILES, Manifest, ManifestFile, Name, Rejected
+from tracekit.validate.documents import MergedQuality, read_document, read_manifest
+from tracekit.validate.laws import check_ids, check_invocation, check_quality, check_rejects
+from tracekit.validate.lines import read_lines
+from tracekit.validate.listing import check_listing
+from tracekit.validate.references import Names
+from tracekit.validate.report import Report, shown
+
+Look = Callable[[str, Batch[Any]], None]
+_DEFINING = ("proc_inventory.jsonl", "placement_events.jsonl")
+
+
+class RejectedOfNode(Rejected, frozen=True):
+    """A rejected line of a merge, where every line tells its node."""
+
+    node: Name
+
+
+def find_problems(folder: Path) -> Iterator[str]:
+    """The first few errors of each kind, as "file:line: what" or "file: what"; nothing where all is well.
+
+    Raises TracekitError where folder holds no readable manifest.json: then it is no cctf at all."""
+    for group in check(folder).errors.values():
+        yield from map(str, group.first)
+
+
+def check(folder: Path) -> Report:
+    """Everything that is wrong, and what is worth telling.
+
+    Raises TracekitError where folder holds no readable manifest.json: then it is no cctf at all."""
+    manifest = read_manifest(folder)
+    report = Report(str(folder), run_id=manifest.run_id, nodes=manifest.nodes, files=len(manifest.files))
+    _Check(folder, manifest, report).run()
+    return report
+
+
+class _Check:
+    def __init__(self, folder: Path, manifest: Manifest, report: Report) -> None:
+        self._folder, self._manifest, self._report = folder, manifest, report
+        self._qualities: dict[str, Any] = {}  # by node; "" where the cctf is no merge
+        self._rejects: Counter[tuple[str, str]] = Counter()
+        self._names = Names(report)
+
+    def run(self) -> None:
+        files = check_listing(self._folder, self._manifest, self._report)
+        for name in sorted(name for name in files if name.endswith(".json")):
+            self._check_document(files[name])
+        for node, quality in self._qualities.items():
+            check_quality(quality, node and f"{node}: ", self._report)
+        looks = self._looks()
+        lines = [name for name in files if name.endswith(".jsonl")]
+        self._names.expect(lines)
+        for name in sorted(lines, key=lambda name: (name not in _DEFINING, name)):
+            for batch in read_lines(self._folder / name, files[name], self._record(name), self._report):
+                for look in looks[name]:
+                    look(name, batch)
+        self._names.spans.tell_missing(self._report)
+        if self._qualities:
+            check_rejects(list(self._qualities.values()), self._rejects, self._report)
+
+    def _looks(self) -> dict[str, tuple[Look, ...]]:
+        """What is asked of the lines of each file beyond their record."""
+        names = self._names
+        of_process = (names.check_own_node, names.check_process)
+        of_request = (self._check_ids, names.check_node, names.take_spans)
+        of_app = (names.check_module, names.check_instance, names.check_process)
+        return {
+            "host_metrics.jsonl": (names.check_own_node,),
+            "link_metrics.jsonl": (names.check_own_node, names.check_link),
+            "proc_metrics.jsonl": of_process,
+            "proc_cpu.jsonl": of_process,
+            "proc_rss.jsonl": of_process,
+            "proc_inventory.jsonl": (names.check_own_node, names.define_processes),
+            "marks.jsonl": (names.check_own_node,),
+            "invocations.jsonl": (self._check_invocations, *of_request, *of_app),
+            "calls.jsonl": of_request,
+            "events_client.jsonl": of_request,
+            "placement_events.jsonl": (names.check_node, names.check_module, names.define_instances),
+            "system_stats.jsonl": (names.check_node, names.check_instance),
+            "rejected.jsonl": (self._count_rejects,),
+        }
+
+    def _record(self, name: str) -> Any:
+        is_merged = "" not in self._qualities and self._qualities
+        return RejectedOfNode if name == "rejected.jsonl" and is_merged else FILES[name].record
+
+    # --- documents
+
+    def _check_document(self, file: ManifestFile) -> None:
+        value = read_document(self._folder / file.name, self._report)
+        if value is None:
+            return
+        records = len(value) if isinstance(value, list) else 1
+        if records != file.records:
+            self._report.error(
+                "records", file.name, f"has {records} records, the manifest says {file.records}"
+            )
+        if (file.first_ts, file.last_ts) != (None, None):
+            self._report.error("times", file.name, "has no times, the manifest says that it has")
+        values = value if isinstance(value, list) else [value]
+        if file.name == "nodes.json":
+            self._check_nodes([one.node_id for one in values])
+        elif file.name == "links.json":
+            self._names.define_links(values)
+        elif file.name == "module_inventory.json":
+            self._names.define_modules(values)
+        elif file.name == "quality.json":
+            self._qualities = value.nodes if isinstance(value, MergedQuality) else {"": value}
+            self._check_accounts()
+        elif file.name == "run_meta.json":
+            self._check_run_id([one.run_id for one in values])
+
+    def _check_nodes(self, nodes: list[str]) -> None:
+        self._names.define_nodes(nodes)
+        for node in sorted(name for name, times in Counter(nodes).items() if times > 1):
+            self._report.error("node", "nodes.json", f"{shown(node)} is there more than once")
+        if set(nodes) != set(self._manifest.nodes):
+            told = f"has {shown(sorted(set(nodes)))}, the manifest says {shown(sorted(self._manifest.nodes))}"
+            self._report.error("node", "nodes.json", told)
+
+    def _check_accounts(self) -> None:
+        """A merge accounts for each of its nodes."""
+        for node in self._manifest.nodes:
+            if not {"", node} & self._qualities.keys():
+                self._report.error("law", "quality.json", f"does not account for the node {shown(node)}")
+
+    def _check_run_id(self, run_ids: list[str]) -> None:
+        for run_id in sorted(set(run_ids) - {self._manifest.run_id}):
+            told = f"run_id is {shown(run_id)}, the manifest says {shown(self._manifest.run_id)}"
+            self._report.error("manifest", "run_meta.json", told)
+
+    # --- lines
+
+    def _check_invocations(self, name: str, batch: Batch[Any]) -> None:
+        for line, one in zip(batch.numbers, batch.records, strict=True):
+            check_invocation(one, name, line, self._report)
+
+    def _check_ids(self, name: str, batch: Batch[Any]) -> None:
+        for line, one in zip(batch.numbers, batch.records, strict=True):
+            check_ids(one, name, line, self._report)
+
+    def _count_rejects(self, _name: str, batch: Batch[Any]) -> None:
+        self._rejects.update((one.file, one.reason) for one in batch.records)

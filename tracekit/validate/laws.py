@@ -1,0 +1,73 @@
+"""The laws of quality.json, of invocations and of ids."""
+
+import re
+from collections import Counter
+from typing import Any
+
+from tracekit.records import Invocation, Quality
+from tracekit.validate.report import Report, shown
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_STAMP_MS = 1 + 1e-6  # durations come from another clock than the stamps, which are whole ms
+_SUM_MS = 0.01 + 1e-6  # microseconds kept, and what a binary fraction adds
+
+
+def check_quality(quality: Quality, where: str, report: Report) -> None:
+    """Both laws, for every collector and every input; where: "" or the node of a merge."""
+
+    def broken(message: str) -> None:
+        report.error("law", "quality.json", f"{where}{message}")
+
+    for name, ticks in quality.collectors.items():
+        if ticks.expected != ticks.got + ticks.missing:
+            parts = f"{ticks.got} got + {ticks.missing} missing"
+            broken(f"{shown(name)}: {ticks.expected} ticks expected, {parts}")
+    for name, account in quality.inputs.items():
+        rejected = sum(account.rejected.values())
+        is_sum = account.lines == account.accepted + rejected + account.duplicates
+        if not is_sum or any(count < 0 for count in account.rejected.values()):
+            parts = f"{account.accepted} accepted + {rejected} rejected + {account.duplicates} duplicates"
+            broken(f"{shown(name)}: {account.lines} lines, {parts}")
+    if not quality.balanced:
+        broken("says that it is not balanced")
+
+
+def check_rejects(qualities: list[Quality], found: Counter[tuple[str, str]], report: Report) -> None:
+    """rejected.jsonl holds exactly the lines that quality.json counts. found: (file, reason) -> lines."""
+    wanted: Counter[tuple[str, str]] = Counter()
+    for quality in qualities:
+        for name, account in quality.inputs.items():
+            wanted.update({(name, reason): count for reason, count in account.rejected.items()})
+    for name, reason in sorted(wanted.keys() | found.keys()):
+        told, there = wanted[name, reason], found[name, reason]
+        if told != there:
+            message = f"{there} lines of {shown(name)} for {shown(reason)}, quality.json counts {told}"
+            report.error("law", "rejected.jsonl", message)
+
+
+def check_invocation(one: Invocation, name: str, line: int, report: Report) -> None:
+    """Durations against stamps, and the whole against its parts."""
+    if one.ts_enqueue is None and one.ts_end is None:
+        report.error("no_stamp", name, "neither ts_enqueue nor ts_end is known", line)
+    for field, begin, end in (
+        ("queue_time_ms", one.ts_enqueue, one.ts_start),
+        ("service_time_ms", one.ts_start, one.ts_end),
+        ("rt_ms", one.ts_enqueue, one.ts_end),
+    ):
+        told = getattr(one, field)
+        if told is None or begin is None or end is None or abs(told - (end - begin)) <= _STAMP_MS:
+            continue
+        report.error("duration", name, f"{field} is {told}, its stamps are {end - begin} ms apart", line)
+    rt_ms, queue_ms, service_ms = one.rt_ms, one.queue_time_ms, one.service_time_ms
+    if rt_ms is None or queue_ms is None or service_ms is None:
+        return
+    if abs(rt_ms - queue_ms - service_ms) > _SUM_MS:
+        report.error("duration", name, f"rt_ms is {rt_ms}, its parts are {queue_ms} + {service_ms}", line)
+
+
+def check_ids(record: Any, name: str, line: int, report: Report) -> None:
+    """trace_id, span_id, parent_id: letters, digits, '.', '_' and '-', at most 128."""
+    for field in ("trace_id", "span_id", "parent_id"):
+        value = getattr(record, field, None)
+        if value is not None and not _ID.fullmatch(value):
+            report.error("id", name, f"{field} is {shown(value)}", line)

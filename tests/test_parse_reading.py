@@ -31,6 +31,9 @@ HAZARDS = {
         b'{"ts_ms":1,"cpu_util":1,"x":NaN}',
         b'{"ts_ms":1,"cpu_util":1',
         b'{"ts_ms":1,"cpu_util":1},',
+        b'"cpu_util":1}',
+        b'{"ts_ms":"1","cpu_util":',
+        b'{"ts_ms":"1"{"ts_ms":1,"cpu_util":1}',
         b"\xef\xbb\xbf" + GOOD % 1,
         b"}",
         b"}\n{",
@@ -117,6 +120,10 @@ def test_a_last_line_cut_anywhere_is_torn(cut: int) -> None:
     assert [number for number, _, _ in good] == [1]
     assert [one.reason for one in bad] == ["torn"]
     assert account.lines == 2
+
+
+def test_a_last_line_is_torn_also_where_a_wrong_type_stands_before_the_cut() -> None:
+    assert [one.reason for one in read(b'{"ts_ms":"1","cpu_u')[1]] == ["torn"]
 
 
 def test_a_last_line_cut_inside_of_a_letter_is_torn() -> None:

@@ -17,6 +17,7 @@ from tracekit.errors import BadLineError
 
 T = TypeVar("T")
 BLOCK = 1 << 18
+_ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Account:
@@ -109,12 +110,11 @@ class Reader(Generic[T]):
         try:
             line.decode()
             record: T = self._decoder.decode(line)
-        except msgspec.ValidationError as error:
-            raise bad("type", str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if is_torn:
-                raise bad("torn", "the last line is cut off") from error
-            raise bad(*_why_undecodable(line, error)) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            why = _why_no_json(line)  # a wrong type ends decoding early, whatever follows it
+            if why and is_torn:
+                why = ("torn", "the last line is cut off")
+            raise bad(*(why or ("type", str(error)))) from error
         complaint = self._check(record) if self._check else None
         if complaint:
             reason, _, detail = complaint.partition(": ")
@@ -122,15 +122,18 @@ class Reader(Generic[T]):
         return record
 
 
-def _why_undecodable(line: bytes, error: Exception) -> tuple[str, str]:
-    """(reason, detail) of a line that is no JSON."""
+def _why_no_json(line: bytes) -> tuple[str, str] | None:
+    """(reason, detail) of a line that is no JSON; None where it is."""
     if not line.strip():
         return "empty", "the line is empty"
-    if isinstance(error, UnicodeDecodeError):
+    try:
+        line.decode()
+        _ANY.decode(line)
+    except UnicodeDecodeError as error:
         return "utf8", f"byte {error.start + 1} is not UTF-8"
-    if b"\0" in line:
-        return "nul", "the line holds NUL bytes"
-    return "json", str(error)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return ("nul", "the line holds NUL bytes") if b"\0" in line else ("json", str(error))
+    return None
 
 
 def _blocks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Generic, TypeVar
 import msgspec
 
 from tracekit.errors import BadLineError
+from tracekit.parse.members import Members, is_doubled
 
 T = TypeVar("T")
 BLOCK = 1 << 18
@@ -54,6 +55,7 @@ class Reader(Generic[T]):
     ) -> None:
         """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is."""
         self._decoder = msgspec.json.Decoder(record)
+        self._members = Members(record)
         self._reject = reject
         self._check = check
 
@@ -72,12 +74,14 @@ class Reader(Generic[T]):
             if not block.isascii():
                 block.decode()
             records: list[T] = self._decoder.decode_lines(block)
+            count = len(records)
+            if block[:1] != b"{" or block[-2:] != b"}\n":  # white space around a line, or a torn one
+                return None
+            if block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
+                return None
+            if self._members.are_doubled(block, records):
+                return None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        count = len(records)
-        if block[:1] != b"{" or block[-2:] != b"}\n":  # white space around a line, or a torn one
-            return None
-        if block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
             return None
         if self._check and any(self._check(record) for record in records):
             return None
@@ -110,6 +114,8 @@ class Reader(Generic[T]):
         try:
             line.decode()
             record: T = self._decoder.decode(line)
+            if is_doubled(line):
+                raise bad("key", "an object has a member twice")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             why = _why_no_json(line)  # a wrong type ends decoding early, whatever follows it
             if why and is_torn:

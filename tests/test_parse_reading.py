@@ -226,6 +226,27 @@ def test_a_long_line_across_blocks_comes_out_whole() -> None:
     assert bad == []
 
 
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("over", [-1, 0, 1, 1000])
+def test_a_line_beyond_the_limit_is_rejected_as_long_wherever_blocks_end(
+    at: int, ends: bool, over: int
+) -> None:
+    limit, head = 300, 80
+    filled = b'{"ts_ms":9,"cpu_util":1,"x":"'
+    long_line = filled + b"a" * (limit + over - len(filled) - 3) + b'"}'  # limit + over with its newline
+    pieces = [GOOD % number for number in range(3)]
+    pieces.insert(at, long_line)
+    for block in (7, 64, 100, 299, 300):
+        with mock.patch.object(reading, "LINE_LIMIT", limit), mock.patch.object(reading, "_HEAD", head):
+            good, bad, account = read(b"\n".join(pieces) + b"\n" * ends, block=block)
+        lines = [line for _, line, _ in good]
+        is_taken = over <= 0 or (over == 1 and not ends and at == 3)
+        assert lines == [one for one in pieces if is_taken or one is not long_line], block
+        assert [(one.line, one.reason) for one in bad] == ([] if is_taken else [(at + 1, "long")])
+        assert (account.lines, account.accepted) == (4, len(lines))
+
+
 def test_many_blocks_keep_numbers_and_order() -> None:
     lines = [GOOD % number for number in range(20_000)]  # about 880 kB, four blocks
     lines[12_345] = b"{}"

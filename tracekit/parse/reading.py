@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from tracekit.parse.members import Members, is_doubled
 
 T = TypeVar("T")
 BLOCK = 1 << 18
+LINE_LIMIT = 1 << 24  # bytes of the longest line that is taken; a command line has up to 2 MiB, escapes apart
+_HEAD = 1 << 18  # bytes that are kept of a longer one: what rejected.jsonl shows, in any encoding
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -62,12 +64,21 @@ class Reader(Generic[T]):
     def read(self, path: Path, account: Account) -> Iterator[Batch[T]]:
         """The good records of path in the order of the file."""
         with path.open("rb") as stream:
-            for block, is_last in _blocks(stream):
+            for block, is_last, is_long in _blocks(stream):
                 first = account.lines + 1
+                if is_long:
+                    self._reject_long(block, path.name, account)
+                    continue
                 batch = self._fast(block, first) or self._slow(block, first, is_last, path.name, account)
                 account.lines += block.count(b"\n") + (not block.endswith(b"\n"))
                 if batch.records:
                     yield batch
+
+    def _reject_long(self, head: bytes, name: str, account: Account) -> None:
+        account.lines += 1
+        account.rejected["long"] += 1
+        detail = f"the line has more than {LINE_LIMIT >> 20} MiB"
+        self._reject(BadLineError(name, account.lines, "long", detail), head)
 
     def _fast(self, block: bytes, first: int) -> Batch[T] | None:
         try:
@@ -142,15 +153,31 @@ def _why_no_json(line: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _blocks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Blocks of whole lines, and whether the block ends the file; only that one may lack its newline."""
-    rest = b""
+class _Block(NamedTuple):
+    """Whole lines, of which only the last one of a file may lack its newline; or the head of a long line."""
+
+    data: bytes
+    is_last: bool = False
+    is_long: bool = False
+
+
+def _blocks(stream: BinaryIO) -> Iterator[_Block]:
+    """The file in the order of its lines; of a line beyond LINE_LIMIT the head alone, in constant memory."""
+    rest, is_long = b"", False
     while data := stream.read(BLOCK):
+        first = data.find(b"\n") + 1
+        is_long = is_long or len(rest) + (first or len(data)) > LINE_LIMIT
+        if is_long and not first:
+            rest = (rest + data)[:_HEAD]
+            continue
+        if is_long:
+            yield _Block((rest + data[: first - 1])[:_HEAD], is_long=True)
+            rest, is_long, data = b"", False, data[first:]
         end = data.rfind(b"\n") + 1
         if not end:
             rest += data
             continue
-        yield rest + data[:end], False
+        yield _Block(rest + data[:end])
         rest = data[end:]
     if rest:
-        yield rest, True
+        yield _Block(rest, is_last=True, is_long=is_long)

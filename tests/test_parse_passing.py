@@ -115,6 +115,12 @@ def spans(rows: list[Row]) -> list[str]:
     return [row["span_id"] for row in rows]
 
 
+def test_a_return_between_members_becomes_a_blank_and_one_in_escapes_stays(tmp_path: Path) -> None:
+    data = b'{"ts_enqueue":1,\r"node":"n","stage":"s",\r"x":"\\r"}\n'
+    (found,) = passed(tmp_path, {"events.1.jsonl": data})[3]
+    assert found == b'{"ts_enqueue":1, "node":"n","stage":"s", "x":"\\r"}'
+
+
 def test_null_keys_come_last_and_by_their_end(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"ts_enqueue": None, "ts_end": 9, "span_id": "f"},

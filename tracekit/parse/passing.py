@@ -126,7 +126,8 @@ class Passing:
             added = [(name, record.node if name == "node_id" else value) for name, value in added]
         if line.count(f'"{self._key}"'.encode()) != (getattr(record, self._key) is not UNSET):
             _refuse_ambiguous(line, self._key, getattr(record, self._key) is not UNSET)
-        return with_first(line, self._key, added)
+        # A raw return is white space in JSON, but many readers take it for the end of the line.
+        return with_first(line.replace(b"\r", b" "), self._key, added)
 
     def _unique(
         self, entries: list[Any], accounts: dict[str, Account]

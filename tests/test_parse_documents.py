@@ -143,6 +143,11 @@ def test_the_derived_events_are_rebuilt_whole(tmp_path: Path) -> None:
     assert "events.jsonl" not in quality_of(run_dir)["inputs"]
 
 
+def test_only_raw_files_that_parse_does_not_know_are_told(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "r1", {**RAW, "load.jsonl": b"{}\n"})
+    assert [build(run_dir).unknown, build(run_dir).unknown] == [["load.jsonl"]] * 2  # events.jsonl is its own
+
+
 def test_events_without_workers_files_are_input_and_stay(tmp_path: Path) -> None:
     data = b'{"ts_enqueue":2,"node":"n","stage":"s"}\n{"node":"n","ts_enqueue":1,"stage":"s"}\n'
     run_dir = parsed(tmp_path, {"events.jsonl": data})

@@ -119,7 +119,9 @@ class _Build:
         )
         write_json(self._folder, "manifest.json", manifest)
         unknown = sorted(
-            path.name for path in self._run_dir.glob("*.jsonl") if path.name not in self._accounts
+            path.name
+            for path in self._run_dir.glob("*.jsonl")
+            if path.name not in self._accounts and path.name != "events.jsonl"  # which parse itself makes
         )
         torn = sum(account.rejected["torn"] for account in self._accounts.values())
         records = sum(file.records for file in self._files if file.name.endswith(".jsonl")) - self._rejected

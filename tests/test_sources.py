@@ -1,6 +1,7 @@
 """Readers of the tools' text: fixture pairs found by name, and the traps by hand."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -72,6 +73,63 @@ def test_ifstat_without_a_figure_is_unknown_and_not_zero() -> None:
 
 def test_ifstat_kilobytes_are_1024_bytes() -> None:
     assert list(ifstat.parse(["  1.00   2.50"])) == [ifstat.NicSample(1024, 2560)]
+
+
+# --- any figures come back, whatever stands between the rows
+
+figure = st.integers(0, 10_000).map(lambda number: number / 100)  # 0.00 to 100.00, as the tools print
+junk = st.lists(
+    st.sampled_from(
+        ["", "Linux 6.1.0 (vm)  01/02/26  _x86_64_  (2 CPU)", "Average:  all  1.00  2.00", "all", "-"]
+    ),
+    max_size=2,
+)
+
+
+@given(
+    st.lists(st.tuples(figure, figure, junk), max_size=8),
+    st.permutations(["CPU", "%usr", "%iowait", "%steal", "%idle"]),
+    st.sampled_from(["12:00:05", "12:00:05 AM", "11:59:59 PM", "23:59:60"]),
+)
+def test_mpstat_gives_every_row_by_its_header_whatever_its_columns_and_clock(
+    rows: list[tuple[float, float, list[str]]], columns: list[str], clock: str
+) -> None:
+    text = [f"{clock}  " + "  ".join(columns)]
+    for idle, iowait, between in rows:
+        values = {"CPU": "all", "%usr": "77.77", "%steal": "0.00"}
+        values |= {"%idle": f"{idle:.2f}", "%iowait": f"{iowait:.2f}"}
+        text += [*between, f"{clock}  " + "  ".join(values[name] for name in columns)]
+    wanted = [max(0.0, (10_000 - round(100 * idle) - round(100 * iowait)) / 100) for idle, iowait, _ in rows]
+    assert [sample.cpu_util for sample in mpstat.parse(text)] == wanted
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.booleans()), min_size=1, max_size=8), st.integers(0, 5))
+def test_vmstat_gives_every_row_but_the_first_with_headers_anywhere(
+    rows: list[tuple[int, bool]], before: int
+) -> None:
+    header = "  ".join(["r"] * before + ["swpd", "free", "buff"])
+    text = ["procs ---memory---", header]
+    for free, has_header in rows:
+        text += ["procs ---memory---", header] * has_header + [
+            "  ".join(["1"] * before + ["0", str(free), "2"])
+        ]
+    assert [sample.mem_free_mb for sample in vmstat.parse(text)] == [free for free, _ in rows[1:]]
+
+
+@given(st.lists(st.tuples(*[st.none() | st.integers(0, 10**9)] * 2), max_size=8))
+def test_ifstat_gives_every_row_in_bytes_and_none_for_what_it_does_not_know(
+    rows: list[tuple[int | None, int | None]],
+) -> None:
+    def shown(hundredths: int | None) -> str:
+        return "n/a" if hundredths is None else f"{hundredths // 100}.{hundredths % 100:02}"
+
+    def in_bytes(hundredths: int | None) -> int | None:
+        return None if hundredths is None else round(Fraction(hundredths, 100) * 1024)
+
+    header = ["       eth0", " KB/s in  KB/s out"]
+    text = [line for one in rows for line in [*header, f"  {shown(one[0])}  {shown(one[1])}"]]
+    found = [(sample.rx_Bps, sample.tx_Bps) for sample in ifstat.parse(text)]
+    assert found == [(in_bytes(received), in_bytes(sent)) for received, sent in rows]
 
 
 @pytest.mark.parametrize("reader", [mpstat, vmstat, ifstat])

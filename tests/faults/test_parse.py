@@ -76,13 +76,13 @@ def killed_after(checkout: Checkout, run_id: str, after_s: float) -> bool:
     return was_building
 
 
-def test_a_parse_killed_at_eight_moments_leaves_no_cctf_or_a_whole_one_and_the_next_succeeds(
+def test_a_parse_killed_at_ten_moments_leaves_no_cctf_or_a_whole_one_and_the_next_succeeds(
     checkout: Checkout,
 ) -> None:
     folder = made_run(checkout, "killed-parse", ticks=1200, processes=500)
     cctf = folder / "cctf"
     moments = random.Random()
-    fractions = [(part + moments.random()) / 4 for part in range(4)]  # one in each quarter
+    fractions = [(part + moments.random()) / 5 for part in range(5)]  # one in each fifth
     building = 0
     for fraction in fractions:  # there was none before
         building += killed_after(checkout, "killed-parse", fraction * LASTS_S)

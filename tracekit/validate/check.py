@@ -60,26 +60,24 @@ class _Check:
         self._names.expect(lines)
         for name in sorted(lines, key=lambda name: (name not in _DEFINING, name)):
             for batch in read_lines(self._folder / name, files[name], self._record(name), self._report):
-                for look in looks[name]:
+                for look in looks.get(name, (self._names.check_own_node,)):
                     look(name, batch)
         self._names.spans.tell_missing(self._report)
         if self._qualities:
             check_rejects(list(self._qualities.values()), self._rejects, self._report)
 
     def _looks(self) -> dict[str, tuple[Look, ...]]:
-        """What is asked of the lines of each file beyond their record."""
+        """What is asked of the lines of each file beyond their record; of the others, that their node is known."""
         names = self._names
         of_process = (names.check_own_node, names.check_process)
         of_request = (self._check_ids, names.check_node, names.take_spans)
         of_app = (names.check_module, names.check_instance, names.check_process)
         return {
-            "host_metrics.jsonl": (names.check_own_node,),
             "link_metrics.jsonl": (names.check_own_node, names.check_link),
             "proc_metrics.jsonl": of_process,
             "proc_cpu.jsonl": of_process,
             "proc_rss.jsonl": of_process,
             "proc_inventory.jsonl": (names.check_own_node, names.define_processes),
-            "marks.jsonl": (names.check_own_node,),
             "invocations.jsonl": (self._check_invocations, *of_request, *of_app),
             "calls.jsonl": of_request,
             "events_client.jsonl": of_request,

@@ -67,7 +67,7 @@ class _Check:
             check_rejects(list(self._qualities.values()), self._rejects, self._report)
 
     def _looks(self) -> dict[str, tuple[Look, ...]]:
-        """What is asked of the lines of each file beyond their record; of the others, that their node is known."""
+        """What is asked of the lines of each file beyond their record; of others, a known node."""
         names = self._names
         of_process = (names.check_own_node, names.check_process)
         of_request = (self._check_ids, names.check_node, names.take_spans)

@@ -16,6 +16,7 @@ from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import LinkRows, plain_row
 from tracekit.errors import TracekitError
 from tracekit.runs import Run, make_state, state_home
+from tracekit.settings import resolve
 from tracekit.sources.ifstat import NicSample
 from tracekit.sources.mpstat import CpuSample
 
@@ -189,6 +190,15 @@ def test_every_collector_describes_itself(collector: catalog.Collector) -> None:
     assert f"`{collector.name}`" in (ROOT / "README.md").read_text()
     assert collector.series
     assert all(name.endswith(".jsonl") for name in collector.writes)
+
+
+@pytest.mark.parametrize(("environ", "is_there"), [({}, False), ({"CONTAINER": "svc"}, True)])
+def test_the_container_has_a_file_only_where_one_is_asked_for(
+    environ: dict[str, str], is_there: bool, tmp_path: Path
+) -> None:
+    written = {file for one in catalog.chosen(resolve(environ, tmp_path / "none")) for file in one.writes}
+    assert ("cgroup_metrics.jsonl" in written) is is_there
+    assert "proc_metrics.jsonl" in written
 
 
 @pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)

@@ -132,14 +132,14 @@ def test_a_paused_container_is_told_and_uses_nothing(checkout: Checkout, base_im
 def test_a_container_that_never_comes_is_told_by_status_and_by_stop(
     checkout: Checkout, base_image: str, name: str
 ) -> None:
-    start(checkout, "never", CONTAINER=name)
-    assert wait_for(lambda: marks_of(checkout, "never", "container_absent"), 5)
-    shown = checkout.make("status", "RUN_ID=never").stdout
+    start(checkout, "absent", CONTAINER=name)
+    assert wait_for(lambda: marks_of(checkout, "absent", "container_absent"), 5)
+    shown = checkout.make("status", "RUN_ID=absent").stdout
     assert f"container {name} is not there; looking for it each second" in shown
-    assert f"container {name} never came" in stop(checkout, "never")
-    assert lines_of(checkout.logs("never") / "proc_metrics.jsonl") == []
-    assert lines_of(checkout.logs("never") / "cgroup_metrics.jsonl") == []
-    quality = quality_of(checkout, "never")
+    assert f"container {name} never came" in stop(checkout, "absent")
+    assert lines_of(checkout.logs("absent") / "proc_metrics.jsonl") == []
+    assert lines_of(checkout.logs("absent") / "cgroup_metrics.jsonl") == []
+    quality = quality_of(checkout, "absent")
     assert {one["kind"] for one in quality["marks"]} == {"container_absent"}
     assert quality["collectors"]["proc"]["missing"] == 0
 

@@ -2,7 +2,8 @@
 # Summary: CPU ticks and resident memory of each process of PROC_MATCH or CONTAINER.
 # Usage: PROC_MATCH='ffmpeg|nginx' tools/collectors/proc.py
 # Series: proc
-# Writes: proc_metrics.jsonl proc_inventory.jsonl marks.jsonl cgroup_metrics.jsonl
+# Writes: proc_metrics.jsonl proc_inventory.jsonl marks.jsonl
+# Adds: cgroup_metrics.jsonl (with CONTAINER)
 # Switch: PROC_SAMPLING
 # Errors: procmon.err
 # Environment: PROC_MATCH, CONTAINER, PROC_REFRESH, PROC_INTERVAL_MS; TRACEKIT_STARTERS (pids left out)

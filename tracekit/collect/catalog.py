@@ -12,7 +12,7 @@ start and by the tests.
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracekit import ROOT
@@ -22,6 +22,7 @@ from tracekit.settings import BY_NAME, Settings
 FOLDER = ROOT / "tools" / "collectors"
 _FIELD = re.compile(r"^# ([A-Z][a-z]+): *(.*)$")
 _NEED = re.compile(r"([\w.-]+) \(package ([\w.-]+)\)")
+_ADDED = re.compile(r"([\w.-]+) \(with (\w+)\)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Collector:
     summary: str
     series: str
     writes: tuple[str, ...]
+    adds: tuple[tuple[str, str], ...]  # (file, the variable that must be given)
     needs: tuple[tuple[str, str], ...]  # (program, package)
     switch: str | None
     errors: str | None
@@ -54,11 +56,13 @@ def describe(path: Path) -> Collector:
             break
         if found := _FIELD.match(line):
             fields[found.group(1)] = found.group(2)
-    if fields.get("Switch", "RUN_ID") not in BY_NAME:
-        raise TracekitError(
-            f"{path.name}: Switch: {fields['Switch']} is no variable; "
-            "add it to tracekit/settings.py and to the Makefile's list"
-        )
+    adds = tuple(_ADDED.findall(fields.get("Adds", "")))
+    for variable in (fields.get("Switch", "RUN_ID"), *(variable for _, variable in adds)):
+        if variable not in BY_NAME:
+            raise TracekitError(
+                f"{path.name}: {variable} is no variable; "
+                "add it to tracekit/settings.py and to the Makefile's list"
+            )
     try:
         return Collector(
             name=path.stem,
@@ -66,6 +70,7 @@ def describe(path: Path) -> Collector:
             summary=fields["Summary"],
             series=fields["Series"],
             writes=tuple(fields["Writes"].split()),
+            adds=adds,
             needs=tuple(_NEED.findall(fields.get("Needs", ""))),
             switch=fields.get("Switch"),
             errors=fields.get("Errors"),
@@ -84,5 +89,9 @@ def collectors() -> list[Collector]:
 
 
 def chosen(settings: Settings) -> list[Collector]:
-    """Those that the settings do not turn off."""
-    return [one for one in collectors() if one.switch is None or settings[one.switch] != "0"]
+    """Those that the settings do not turn off, with the files that they write under these settings."""
+    at_work = [one for one in collectors() if one.switch is None or settings[one.switch] != "0"]
+    return [
+        replace(one, writes=one.writes + tuple(file for file, variable in one.adds if settings[variable]))
+        for one in at_work
+    ]

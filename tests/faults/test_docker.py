@@ -15,7 +15,7 @@ from test_life import lines_of, marks_of, quality_of, start, wait_for
 from workload import TICK_MS
 
 BUSY = ("sh", "-c", "while :; do :; done & wait")  # two processes
-TWO_TICKS_MS = 2300  # and some for finding them
+TWO_TICKS_MS = 2500  # and some for finding them on a busy machine
 
 
 @pytest.fixture
@@ -36,6 +36,11 @@ def sampled(checkout: Checkout, run_id: str) -> dict[tuple[int, int], list[int]]
     for row in lines_of(checkout.logs(run_id) / "proc_metrics.jsonl"):
         times[row["pid"], row["starttime"]].append(row["ts_ms"])
     return times
+
+
+def lasting(times: dict[tuple[int, int], list[int]]) -> set[tuple[int, int]]:
+    """Those that more than one tick saw: a tick may see a process that only starts the container."""
+    return {identity for identity, stamps in times.items() if len(stamps) > 1}
 
 
 def born_ms(identities: set[tuple[int, int]]) -> float:
@@ -60,8 +65,8 @@ def test_a_container_that_starts_late_is_followed_from_its_second_tick(
     time.sleep(3)
     stop(checkout, "late")
     rows = sampled(checkout, "late")
-    assert rows.keys() == truth
-    assert max(times[0] for times in rows.values()) - born_ms(truth) < TWO_TICKS_MS
+    assert lasting(rows) == truth
+    assert max(rows[one][0] for one in truth) - born_ms(truth) < TWO_TICKS_MS
     assert marked(checkout, "late") == [("container_absent", "never seen"), ("container_found", None)]
     (found,) = marks_of(checkout, "late", "container_found")
     assert container_id in found["detail"]
@@ -88,7 +93,7 @@ def test_the_new_processes_are_followed_without_refresh_and_nothing_is_counted_a
     time.sleep(3)
     stop(checkout, run_id)
     rows = sampled(checkout, run_id)
-    assert rows.keys() == before | after
+    assert lasting(rows) == before | after
     assert max(rows[one][0] for one in after) - born_ms(after) < TWO_TICKS_MS
     reason = "same id" if same else "another id"
     assert marked(checkout, run_id) == [("container_found", None), ("container_restart", reason)]
@@ -153,13 +158,13 @@ def test_an_engine_that_fails_does_not_end_what_is_known(
     run(name, base_image, *BUSY)
     start(checkout, "engine", CONTAINER=name, PATH=f"{tmp_path}:{os.environ['PATH']}")
     before = processes(name, 2)
-    assert wait_for(lambda: len(sampled(checkout, "engine")) == 2, 3)
+    assert wait_for(lambda: lasting(sampled(checkout, "engine")) == before, 5)
     (tmp_path / "bad").touch()
     docker("restart", "--time", "0", name)
     after = processes(name, 2)
     time.sleep(2.3)
     stop(checkout, "engine")
-    assert sampled(checkout, "engine").keys() == before | after
+    assert lasting(sampled(checkout, "engine")) == before | after
     assert marked(checkout, "engine") == [("container_found", None), ("container_restart", "same id")]
 
 
@@ -228,7 +233,7 @@ def test_cpu_is_the_processes_own_account_and_the_cgroups_across_a_restart(
     sums: dict[tuple[int, int], float] = defaultdict(float)
     for row in lines_of(checkout.logs("sums") / "cctf" / "proc_cpu.jsonl"):
         sums[row["pid"], row["starttime"]] += row["cpu_ms"]
-    assert sums.keys() == identities[0] | identities[1]
+    assert sums.keys() >= identities[0] | identities[1]
     told = cgroup_maxima(lines_of(checkout.logs("sums") / "cctf" / "cgroup_metrics.jsonl"))
     for instance in (0, 1):
         own_ms = sum(truth[2 * instance : 2 * instance + 2])

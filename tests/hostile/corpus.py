@@ -210,8 +210,9 @@ def _fitting(hint: Any) -> set[str]:
         found |= {"-1"} if hint.ge is None else set()
         found |= {str(2**63)} if hint.le is None else set()
         return found | ({"1e3"} if hint.le is None and "1.5" in found else set())
-    assert isinstance(hint, inspect.StrType | inspect.NoneType | inspect.LiteralType), hint
-    return {inspect.StrType: {'"1"'}, inspect.NoneType: {"null"}}.get(type(hint), set())
+    assert isinstance(hint, inspect.StrType | inspect.NoneType | inspect.LiteralType | inspect.BoolType), hint
+    fitting = {inspect.StrType: {'"1"'}, inspect.NoneType: {"null"}, inspect.BoolType: {"true", "false"}}
+    return fitting.get(type(hint), set())
 
 
 def with_value(kind: Kind, field: str, text: str) -> bytes:

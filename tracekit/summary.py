@@ -160,6 +160,8 @@ def _processes(folder: Path) -> list[Process]:
             process.name = row.comm or process.name
             process.command = row.cmdline or process.command
             process.peak_rss_kb = max(process.peak_rss_kb, row.maxrss_kb or 0)
+    if (None, None) in found:
+        found[None, None].name = "(unattributed: children that ended, by their parents' or cgroup's account)"
     return sorted(found.values(), key=lambda process: (-process.cpu_ms, process.pid or 0))
 
 

@@ -9,9 +9,9 @@ import pytest
 from runs import T0, parsed, quality_of, rows_of
 from test_sampler import Recording, fake_process, tick
 
-from tracekit.collect.cgroup import container_paths
-from tracekit.collect.engine import Engines
-from tracekit.collect.target import Target
+from tracekit.collect.proc.cgroup import container_paths
+from tracekit.collect.proc.engine import Engines
+from tracekit.collect.proc.target import Target
 
 ID = "3f" * 32
 OTHER = "ab" * 32

@@ -12,9 +12,9 @@ import pytest
 from conftest import Checkout, need
 from test_sampler import fake_process
 
-from tracekit.collect.endings import Ending, Endings
-from tracekit.collect.target import Target
-from tracekit.collect.taskstats import ExitListener, TaskExit, parse_message
+from tracekit.collect.proc.endings import Ending, Endings
+from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.taskstats import ExitListener, TaskExit, parse_message
 
 TASKS, TASK_S = 40, 0.05
 

@@ -14,9 +14,9 @@ import pytest
 
 from tracekit.collect import procfs
 from tracekit.collect.clock import Stamp, now
-from tracekit.collect.lines import Output
-from tracekit.collect.sampler import Sampler
-from tracekit.collect.target import Target
+from tracekit.collect.proc.lines import Output
+from tracekit.collect.proc.sampler import Sampler
+from tracekit.collect.proc.target import Target
 
 NASTY = ["a) b", "py) R 1 (python", "x\nX", '"', "\\", "\u00e9", "", ":(){", "(((", "a b c d e f g"]
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024

@@ -12,10 +12,10 @@ from conftest import need
 from test_sampler import Recording, fake_process, target, tick
 
 from tracekit.collect import procfs
-from tracekit.collect.execs import ExecListener
-from tracekit.collect.process import Process
-from tracekit.collect.usage import Usage
-from tracekit.collect.waited import Waited
+from tracekit.collect.proc.execs import ExecListener
+from tracekit.collect.proc.process import Process
+from tracekit.collect.proc.usage import Usage
+from tracekit.collect.proc.waited import Waited
 
 CLK_TCK = os.sysconf("SC_CLK_TCK")
 MS = 1000 // CLK_TCK  # of a tick

@@ -26,12 +26,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
-from tracekit.collect.engine import Engines
-from tracekit.collect.execs import ExecListener
-from tracekit.collect.lines import Output
-from tracekit.collect.sampler import Listeners, Sampler
-from tracekit.collect.target import Target
-from tracekit.collect.taskstats import ExitListener
+from tracekit.collect.proc.engine import Engines
+from tracekit.collect.proc.execs import ExecListener
+from tracekit.collect.proc.lines import Output
+from tracekit.collect.proc.sampler import Listeners, Sampler
+from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.taskstats import ExitListener
 
 START_S = 0.02  # a program may end soon after it started
 END_S = 0.1  # exit records wait so long for others

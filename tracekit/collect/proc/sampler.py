@@ -16,18 +16,19 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from tracekit import units
-from tracekit.collect import clock, lines, procfs
-from tracekit.collect.children import Children
+from tracekit.collect import clock, procfs
 from tracekit.collect.clock import STEP_MS, Stamp
-from tracekit.collect.endings import Ending, Endings
-from tracekit.collect.execs import ExecListener
-from tracekit.collect.finder import Finder, Found
-from tracekit.collect.lines import Output
-from tracekit.collect.process import Process
-from tracekit.collect.target import Target
-from tracekit.collect.taskstats import ExitListener
-from tracekit.collect.ticks import Ticks
-from tracekit.collect.usage import Usage
+from tracekit.collect.proc import lines
+from tracekit.collect.proc.children import Children
+from tracekit.collect.proc.endings import Ending, Endings
+from tracekit.collect.proc.execs import ExecListener
+from tracekit.collect.proc.finder import Finder, Found
+from tracekit.collect.proc.lines import Output
+from tracekit.collect.proc.process import Process
+from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.taskstats import ExitListener
+from tracekit.collect.proc.ticks import Ticks
+from tracekit.collect.proc.usage import Usage
 
 LOOK_MS = 1000
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from tracekit import units
 from tracekit.collect import procfs
-from tracekit.collect.process import Process
+from tracekit.collect.proc.process import Process
 
 SLACK_TICKS = 2  # for each process: utime and stime are rounded down
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tracekit import jsonl
 from tracekit.collect.clock import Stamp
-from tracekit.collect.finder import Found
+from tracekit.collect.proc.finder import Found
 from tracekit.collect.rows import mark_row
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from tracekit import jsonl
-from tracekit.collect import cgroup, procfs
-from tracekit.collect.cgroup import Cgroup, Figures
+from tracekit.collect import procfs
 from tracekit.collect.clock import Stamp
+from tracekit.collect.proc import cgroup
+from tracekit.collect.proc.cgroup import Cgroup, Figures
 from tracekit.collect.rows import mark_row
 
 ABSENT_MS = 2000  # a restart that takes less is one mark, and no absence besides

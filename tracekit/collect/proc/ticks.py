@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tracekit.collect import lines
 from tracekit.collect.clock import STEP_MS, Stamp
+from tracekit.collect.proc import lines
 
 SUMMARY_MS = 60_000
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from tracekit import units
 from tracekit.collect import procfs
-from tracekit.collect.launchers import Launchers
-from tracekit.collect.process import Process
-from tracekit.collect.waited import Waited
+from tracekit.collect.proc.launchers import Launchers
+from tracekit.collect.proc.process import Process
+from tracekit.collect.proc.waited import Waited
 
 
 class Children:

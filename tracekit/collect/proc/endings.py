@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from tracekit import units
 from tracekit.collect import procfs
-from tracekit.collect.finder import YOUNG_MS
-from tracekit.collect.target import Target
-from tracekit.collect.taskstats import TaskExit
+from tracekit.collect.proc.finder import YOUNG_MS
+from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.taskstats import TaskExit
 
 _DEEPEST = 64  # ancestors looked at; a loop in a changing /proc must end
 _SETTLED_MS = 1000  # so long a verdict on an old process holds; the finder too takes it for past its exec

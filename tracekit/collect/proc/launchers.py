@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tracekit.collect import procfs
-from tracekit.collect.process import Process, open_process
+from tracekit.collect.proc.process import Process, open_process
 
 RECENT_MS = 3000
 INIT = 1  # waits for anybody's children

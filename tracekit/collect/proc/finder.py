@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tracekit import units
 from tracekit.collect import procfs
-from tracekit.collect.process import Process, open_process
-from tracekit.collect.target import Target
+from tracekit.collect.proc.process import Process, open_process
+from tracekit.collect.proc.target import Target
 
 YOUNG_MS = 3000
 LISTED_MS = 5000  # so often /proc is listed in any case: lxcfs, for one, tells the newest pid with a delay

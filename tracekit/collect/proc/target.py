@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from tracekit.collect import procfs
-from tracekit.collect.container import Container, Resolve
+from tracekit.collect.proc.container import Container, Resolve
 
 
 class Target:

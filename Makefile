@@ -39,13 +39,13 @@ demo: check
 ## Set up and run the tests
 .PHONY: test
 test: check
-	@tools/setup.sh dev
+	@tools/setup.sh dev app
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length
 .PHONY: test-faults
 test-faults: check
-	@tools/setup.sh dev
+	@tools/setup.sh dev app
 	@$(PYTHON) -m pytest tests/faults
 
 ## Install what is missing: system packages, .venv with locked packages
@@ -97,13 +97,13 @@ clean: check
 ## Check the code: ruff, mypy, shellcheck, shfmt
 .PHONY: lint
 lint: check
-	@tools/setup.sh dev
+	@tools/setup.sh dev app
 	@tools/lint.sh
 
 ## Measure against peers; figures are ratios within one run
 .PHONY: bench
 bench: check
-	@tools/setup.sh dev
+	@tools/setup.sh dev app
 	@$(PYTHON) bench/run.py
 
 ## Measure what collecting costs, beside the peers there are (root; 10 minutes)
@@ -121,7 +121,7 @@ schema: check
 ## Write the expected files of tests/golden/ anew; review the diff (for developers)
 .PHONY: golden
 golden: check
-	@tools/setup.sh dev
+	@tools/setup.sh dev app
 	@$(PYTHON) tests/write_golden.py
 
 ## Pin the newest packages that pyproject.toml allows (for developers)

@@ -1,6 +1,7 @@
 """Who may call whom, read from the imports."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ MAY_IMPORT = {
     "cli": {"errors", "settings"},
 }
 MODULES = sorted((ROOT / "tracekit").rglob("*.py"))
+APP = sorted((ROOT / "app").glob("*.py"))
 COMMANDS = sorted((ROOT / "tools").rglob("*.py"))
 
 
@@ -80,3 +82,17 @@ def test_what_makes_files_from_raw_data_reads_no_clock_and_no_environment(path: 
 def test_commands_do_not_import_each_other(path: Path) -> None:
     names = {other.stem for other in COMMANDS}
     assert not {name for name in imports_of(path) if name.split(".")[0] in names}
+
+
+@pytest.mark.parametrize("path", APP, ids=lambda path: path.name)
+def test_the_service_imports_nothing_of_ours(path: Path) -> None:
+    assert "tracekit" not in {name.split(".")[0] for name in imports_of(path)}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_of_ours_imports_the_service(path: Path) -> None:
+    assert "app" not in {name.split(".")[0] for name in imports_of(path)}
+
+
+def test_the_middleware_needs_the_standard_library_alone() -> None:
+    assert {name.split(".")[0] for name in imports_of(ROOT / "app" / "tracing.py")} <= sys.stdlib_module_names

@@ -22,6 +22,8 @@ main() {
   "$folder/bin/python" -m pip install --quiet uv
   compile "$folder" base
   compile "$folder" dev --extra dev
+  # The service runs without Tracekit: its image holds nothing of ours.
+  compile "$folder" app --extra app --no-emit-package msgspec --no-emit-package psutil
 }
 
 main "$@"

@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev]
-#   --check  only tell what is missing and the command that would install it; exit 1 if anything is
-#   dev      also what `make test` and `make lint` need
+# Usage: tools/setup.sh [--check] [dev] [app] [bench-app] [vegeta]
+#   --check    only tell what is missing and the command that would install it; exit 1 if anything is
+#   dev        also what `make test` and `make lint` need
+#   app        also what the reference service needs
+#   bench-app  also what `make bench-app` puts beside it
+#   vegeta     also the load generator: with go, else from its release archive
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.
 
 # shellcheck source=tools/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly VEGETA=12.13.0 VEGETA_ARCHIVE=12.12.0 # the last release with an archive is not the last version
 
 # "program package" a line: what the collectors say in their headers, and what the rest needs.
 needs() {
@@ -67,6 +72,44 @@ install_locked() {
   cp "requirements/$1.txt" ".venv/.installed-$1"
 }
 
+has_vegeta() {
+  command -v vegeta >/dev/null || [[ -x .venv/bin/vegeta ]]
+}
+
+# The archive is held against the hashes of its release before anything of it is used.
+download_vegeta() {
+  local machine folder base=https://github.com/tsenart/vegeta/releases/download/v$VEGETA_ARCHIVE
+  case $(uname -m) in
+  x86_64) machine=amd64 ;;
+  aarch64) machine=arm64 ;;
+  *) return 1 ;;
+  esac
+  command -v curl >/dev/null || return 1
+  folder=$(mktemp -d)
+  if (
+    cd "$folder"
+    curl -fsSL --max-time 120 -O "$base/vegeta_${VEGETA_ARCHIVE}_linux_$machine.tar.gz" \
+      -O "$base/vegeta_${VEGETA_ARCHIVE}_checksums.txt"
+    sha256sum --check --ignore-missing --status ./*_checksums.txt
+    tar -xzf ./*.tar.gz vegeta
+  ); then
+    mv "$folder/vegeta" .venv/bin/vegeta
+  fi
+  rm -rf "$folder"
+  [[ -x .venv/bin/vegeta ]]
+}
+
+install_vegeta() {
+  has_vegeta && return
+  if command -v go >/dev/null; then
+    printf 'setup: installing vegeta v%s into .venv with go\n' "$VEGETA"
+    GOBIN=$PWD/.venv/bin go install "github.com/tsenart/vegeta/v12@v$VEGETA" && return
+  fi
+  printf 'setup: installing vegeta v%s into .venv from its release\n' "$VEGETA_ARCHIVE"
+  download_vegeta ||
+    die 1 "vegeta could not be installed: put it on the PATH (https://github.com/tsenart/vegeta/releases), or install go"
+}
+
 check_only() {
   local code=0 extra
   local -a packages
@@ -76,6 +119,7 @@ check_only() {
     code=1
   fi
   for extra in base "$@"; do
+    [[ $extra != vegeta ]] || continue # told already
     if ! venv_works || ! is_installed "$extra"; then
       printf 'missing: packages of requirements/%s.txt in .venv\n  install with: make setup\n' "$extra"
       code=1
@@ -83,6 +127,13 @@ check_only() {
   done
   ((code)) || printf 'nothing is missing\n'
   return "$code"
+}
+
+check_arguments() {
+  local one
+  for one in "$@"; do
+    [[ $one == vegeta || -f requirements/$one.txt ]] || die 2 "unknown argument '$one'; see --help"
+  done
 }
 
 main() {
@@ -94,21 +145,20 @@ main() {
     return
     ;;
   --check)
+    check_arguments "${@:2}"
     check_python
-    [[ ${2-dev} == dev ]] || die 2 "unknown argument '$2'; see --help"
-    command -v vegeta >/dev/null || printf 'vegeta is not there: only load targets need it\n'
+    has_vegeta || printf 'vegeta is not there: only load targets need it, and install it\n'
     check_only "${@:2}"
     return
     ;;
-  '' | dev) ;;
-  *) die 2 "unknown argument '$1'; see --help" ;;
   esac
+  check_arguments "$@"
   check_python
   mapfile -t packages < <(missing_packages | sort -u)
   ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
   make_venv
   for extra in base "$@"; do
-    install_locked "$extra"
+    if [[ $extra == vegeta ]]; then install_vegeta; else install_locked "$extra"; fi
   done
 }
 

@@ -5,7 +5,8 @@
 .SUFFIXES:
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
-             PROC_INTERVAL_MS HOST_EXTRAS DIR JSON
+             PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
+             DIR JSON
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -88,6 +89,30 @@ validate: check
 .PHONY: show
 show: check
 	@python3 -I tools/show.py
+
+## Build the image of the reference service: IMG, from BASE
+.PHONY: build
+build: check
+	@tools/setup.sh
+	@$(PYTHON) tools/service.py build
+
+## Start the reference service in Docker, on VM_IP (else 127.0.0.1) and PORT
+.PHONY: run
+run: check
+	@tools/setup.sh
+	@$(PYTHON) tools/service.py run
+
+## Start it without Docker; returns when the port answers
+.PHONY: run-local
+run-local: check
+	@tools/setup.sh app
+	@$(PYTHON) tools/service.py run-local
+
+## End what run and run-local started; PORT= or RUN_ID= for some of it
+.PHONY: stop
+stop: check
+	@tools/setup.sh
+	@$(PYTHON) tools/service.py stop
 
 ## Remove logs/<RUN_ID>; RUN_ID must be given
 .PHONY: clean

@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "runs": {"errors", "jsonl", "settings"},
     "sources": {"units"},
     "collect": {"errors", "jsonl", "records", "runs", "settings", "sources", "units"},
+    "service": {"collect", "errors", "jsonl", "runs", "settings"},
+    "load": {"collect", "errors", "jsonl", "runs", "service", "settings"},
     "parse": {"errors", "jsonl", "records", "units"},
     "validate": {"errors", "parse", "records"},
     "summary": {"records"},

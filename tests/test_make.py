@@ -33,6 +33,16 @@ HOSTILE_OTHERS = {
     "PROC_INTERVAL_MS": "1000;touch canary",
     "HOST_EXTRAS": "$(touch canary)",
     "BW_BPS": "$(shell touch canary)",
+    "SCEN": "../cloud",
+    "PORT": "8080;touch canary",
+    "WORKERS": "$(touch canary)",
+    "DEFAULT_NEXT_URL": "file:///etc/passwd",
+    "APP_ID": "a b",
+    "MODULE_ID": "`touch canary`",
+    "IMG": "--privileged",
+    "BASE": "x y",
+    "RATE": "$(shell touch canary)",
+    "DURATION": "1;touch canary",
 }
 
 

@@ -85,6 +85,18 @@ def test_given_but_empty_is_refused(name: str) -> None:
         ("BW_BPS", "-1"),
         ("NODE_ID", "a b"),
         ("STAGE", "cloud\n"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("DURATION", "0"),
+        ("DURATION", "1m"),
+        ("DEFAULT_NEXT_URL", "gopher://10.0.0.1"),
+        ("DEFAULT_NEXT_URL", "http://"),
+        ("DEFAULT_NEXT_URL", "http://10.0.0.1/path"),
+        ("DEFAULT_NEXT_URL", "http://user@10.0.0.1"),
+        ("DEFAULT_NEXT_URL", "http://10.0.0.1:8080?x=1"),
+        ("DEFAULT_NEXT_URL", "http://10.0.0.1:99999"),
+        ("SCEN", "../cloud"),
+        ("SCEN", "no-such"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
@@ -102,3 +114,18 @@ def test_only_names_of_the_contract_pass_as_run_id(text: str) -> None:
     else:
         assert settings["RUN_ID"] == text
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text)
+
+
+def test_a_scenario_comes_after_the_file_and_before_the_default(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "edge.env").write_text("STAGE=edge\nWORKERS=2\nPORT=81\n")
+    (tmp_path / "run_id.env").write_text("WORKERS=3\n")
+    settings = resolve({"SCEN": "edge", "PORT": "82"}, tmp_path / "run_id.env")
+    assert (settings["STAGE"], settings["WORKERS"], settings["PORT"]) == ("edge", "3", "82")
+    assert settings.given["STAGE"] == "scenarios/edge.env"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.env")), ids=lambda path: path.stem)
+def test_every_scenario_that_is_shipped_can_be_read(path: Path) -> None:
+    settings = resolve({"SCEN": path.stem}, ROOT / "run_id.env.example")
+    assert settings["STAGE"] == path.stem

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,33 @@ def claim_new_run(name: str, root: Path = ROOT) -> Run:
             run.state.mkdir(mode=0o700)
             if not run.dir.exists():
                 return run
+
+
+def new_run(root: Path = ROOT) -> Run:
+    """A run named after this second, and not there yet."""
+    return claim_new_run(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), root)
+
+
+def await_start(run: Run) -> None:
+    """Note that this invented run is in use by the app, and waits for start-collect to take it."""
+    run.dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    (state_home(run.root) / ".awaited").write_text(run.run_id)
+
+
+def awaited_run(root: Path = ROOT) -> Run | None:
+    """The run that the app has invented and nobody has collected into yet; None where there is none."""
+    try:
+        name = (state_home(root) / ".awaited").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    run = Run(name, root) if NAME.fullmatch(name) else None
+    return run if run and run.dir.is_dir() and not (run.dir / "node_meta.json").exists() else None
+
+
+def forget_awaited(run: Run) -> None:
+    """The app has ended: the next start begins a run of its own."""
+    if awaited_run(run.root) == run:
+        (state_home(run.root) / ".awaited").unlink(missing_ok=True)
 
 
 def live_runs(root: Path = ROOT) -> list[Run]:

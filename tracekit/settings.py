@@ -1,7 +1,8 @@
 """The variables that users type: name, default, meaning and what is allowed, each in one place.
 
-One order for each: make's command line, the environment, run_id.env, the default here. (make hands
-its command line on as environment.) Nothing here reads the environment itself; cli does.
+One order for each: make's command line, the environment, run_id.env, the scenario that SCEN names, the
+default here. (make hands its command line on as environment.) Nothing here reads the environment
+itself; cli does.
 """
 
 import ipaddress
@@ -10,12 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tracekit.errors import UsageError
 
 ENV_FILE = "run_id.env"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _IFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,14}")  # IFNAMSIZ is 16 with the closing NUL
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?s?")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Check = Callable[[str], str | None]
@@ -59,6 +63,21 @@ def _path(value: str) -> str | None:
     return "must be a path of at most 4096 characters" if len(value) > 4096 else None
 
 
+def _url(value: str) -> str | None:
+    try:
+        parts = urlsplit(value)
+        rest = (parts.username, parts.query, parts.fragment, parts.path.rstrip("/"))
+        ok = parts.scheme in ("http", "https") and parts.hostname and not any(rest) and parts.port != 0
+    except ValueError:
+        ok = False
+    return None if ok and value.isascii() and value.isprintable() else "must be like http://10.0.0.2:8080"
+
+
+def _seconds(value: str) -> str | None:
+    ok = _SECONDS.fullmatch(value) and float(value.rstrip("s")) > 0
+    return None if ok else "must be seconds, such as 30 or 30s"
+
+
 class Setting(NamedTuple):
     """default: what holds where nothing is given. empty_ok: given but empty means not given."""
 
@@ -76,7 +95,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RUN_ID", "", "name of the run", _name, False, "start invents one; others: the live or last run"),
     Setting("NODE_ID", "", "name of this VM in the trace", _name, False, "short host name"),
     Setting("STAGE", "cloud", "where this VM stands: endpoint, edge, cloud, ...", _name, False),
-    Setting("VM_IP", "", "peer whose route gives the NIC and whose ping gives the delay", _ip),
+    Setting("VM_IP", "", "collect: peer, for NIC and delay; run: own address; real-*: the service's", _ip),
     Setting(
         "IFACE",
         "",
@@ -104,6 +123,22 @@ SETTINGS: tuple[Setting, ...] = (
         _one_of("0", "1"),
         False,
     ),
+    Setting("SCEN", "", "scenario: scenarios/<SCEN>.env holds values for these variables", _name),
+    Setting("PORT", "8080", "port of the service", _whole(1, 65535), False),
+    Setting("WORKERS", "1", "worker processes of the service", _whole(1, 256), False),
+    Setting("DEFAULT_NEXT_URL", "", "next hop that the service passes each request on to", _url),
+    Setting("APP_ID", "refapp", "name of the app in the trace", _name, False),
+    Setting("MODULE_ID", "svc", "name of this service in the trace", _name, False),
+    Setting("IMG", "svc", "image of the service", _matches(_IMAGE, "the name of an image"), False),
+    Setting(
+        "BASE",
+        "",
+        "base of that image",
+        _matches(_IMAGE, "the name of an image"),
+        shown_default="the Dockerfile's",
+    ),
+    Setting("RATE", "50", "requests a second that a load target sends", _whole(1, 1_000_000), False),
+    Setting("DURATION", "30", "seconds that it sends them", _seconds, False),
     Setting("DIR", "", "cctf directory to validate or show", _path, shown_default="logs/<RUN_ID>/cctf"),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
 )
@@ -148,15 +183,20 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def resolve(environ: Mapping[str, str], env_file: Path) -> Settings:
-    """Each setting from the environment, else run_id.env, else its default; all checked.
+    """Each setting from the environment, else run_id.env, else the scenario, else its default; all checked.
 
-    Raises UsageError with one line that names the variable, its value and what is allowed."""
-    from_file = read_env_file(env_file)
+    Scenarios stand beside env_file, in scenarios/. Raises UsageError with one line that names the variable,
+    its value and what is allowed."""
+    sources = [("environment", environ), (ENV_FILE, read_env_file(env_file))]
+    scenario = next((source["SCEN"] for _, source in sources if "SCEN" in source), None)
+    if scenario:
+        _refuse_bad(BY_NAME["SCEN"], scenario, "environment")
+        sources.append((f"scenarios/{scenario}.env", _read_scenario(env_file.parent / "scenarios", scenario)))
     values: dict[str, str] = {}
     given: dict[str, str] = {}
     for setting in SETTINGS:
         values[setting.name] = setting.default
-        for origin, source in (("environment", environ), (ENV_FILE, from_file)):
+        for origin, source in sources:
             if setting.name in source:
                 value = source[setting.name]
                 _refuse_bad(setting, value, origin)
@@ -166,10 +206,18 @@ def resolve(environ: Mapping[str, str], env_file: Path) -> Settings:
     return Settings(values, given)
 
 
+def _read_scenario(folder: Path, name: str) -> dict[str, str]:
+    path = folder / f"{name}.env"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.env"))) or "none"
+        raise UsageError(f"SCEN={name}: there is no scenarios/{name}.env (there are: {known})")
+    return read_env_file(path)
+
+
 def _refuse_bad(setting: Setting, value: str, origin: str) -> None:
     if not value and setting.empty_ok:
         return
-    where = f" in {ENV_FILE}" if origin == ENV_FILE else ""
+    where = "" if origin == "environment" else f" in {origin}"
     if not value:
         raise UsageError(f"{setting.name} is given but empty{where}: give it a value or leave it out")
     complaint = setting.check(value)

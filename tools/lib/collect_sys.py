@@ -4,7 +4,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -13,17 +12,12 @@ from tracekit import cli
 from tracekit.collect.start import start
 from tracekit.collect.status import status
 from tracekit.collect.stop import stop
-from tracekit.runs import Run, chosen_run, claim_new_run, existing_run
+from tracekit.runs import Run, awaited_run, chosen_run, existing_run, new_run
 from tracekit.settings import Settings
 
 
-def _new_run() -> Run:
-    """A run named after this second, and not there yet."""
-    return claim_new_run(datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"))
-
-
 def _start(settings: Settings) -> None:
-    run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else _new_run()
+    run = Run(settings["RUN_ID"]) if settings["RUN_ID"] else awaited_run() or new_run()
     node_meta, was_live = start(run, settings, os.environ)
     if was_live:
         cli.out(f"RUN_ID={run.run_id} was live: its collectors were stopped, and are started again")

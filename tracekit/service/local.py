@@ -1,0 +1,129 @@
+"""The service as processes of this user: uvicorn and its workers, in a session of their own."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tracekit import ROOT
+from tracekit.collect import procfs
+from tracekit.errors import TracekitError
+from tracekit.service.plan import Plan, answers, prepare, refuse_taken_port
+from tracekit.service.state import TOKEN, Started, new_folder, note
+
+START_S = 30.0
+STOP_S = 10.0
+LOG = "app.err"
+
+
+def start(plan: Plan, environ: Mapping[str, str]) -> Started:
+    """Start it; returns when its port answers. Raises TracekitError, with nothing left running, where not."""
+    refuse_taken_port(plan.host, plan.port)
+    prepare(plan)
+    folder = new_folder(plan.run)
+    started = note(folder, plan, "local")
+    own = {"TRACE_DIR": str(plan.run.dir), "KV_PATH": str(folder / "kv.sqlite"), TOKEN: started.token}
+    with (plan.run.dir / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            _command(plan),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**environ, **plan.environment(), **own},
+            start_new_session=True,
+        )
+    try:
+        _wait(plan, process)
+    except BaseException:
+        end(started)
+        started.forget()
+        raise
+    return started
+
+
+def _command(plan: Plan) -> list[str]:
+    # No access log and no health check: nothing but the clients' own requests.
+    return [
+        *(sys.executable, "-I", "-m", "uvicorn", "app.main:app", "--app-dir", str(ROOT)),
+        *("--host", plan.host, "--port", str(plan.port), "--workers", str(plan.workers)),
+        *("--log-level", "warning", "--no-access-log", "--no-server-header"),
+        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "5"),
+    ]
+
+
+def _wait(plan: Plan, process: "subprocess.Popen[bytes]") -> None:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        for _ in range(int(START_S / 0.1)):
+            if answers(plan.host, plan.port):
+                return
+            if select.select([pidfd], [], [], 0.1)[0]:
+                raise TracekitError(f"the service ended at once{_last_words(plan.run.dir / LOG)}")
+    finally:
+        os.close(pidfd)
+    raise TracekitError(f"the service does not answer on {plan.host}:{plan.port} within {START_S:.0f} s")
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {lines[-1]}; logs/{log.parent.name}/{log.name} has the rest" if lines else ""
+
+
+def end(started: Started) -> list[str]:
+    """End every process of it, for certain; returns what the user should be told."""
+    mark = f"{TOKEN}={started.token}".encode()
+    pids = _members(mark)
+    if not pids:
+        return ["it had ended already"]
+    # The first of them is uvicorn, which ends its workers in order; where it was killed, each is asked.
+    _signal(pids[:1], mark, signal.SIGTERM)
+    _wait_for_end(mark)
+    if left := _members(mark):
+        _signal(left, mark, signal.SIGTERM)
+        _wait_for_end(mark)
+    killed = _members(mark)
+    _signal(killed, mark, signal.SIGKILL)
+    _wait_for_end(mark)
+    if left := _members(mark):
+        raise TracekitError(f"processes {left} of the service do not end, not even by SIGKILL")
+    return ["it did not end at SIGTERM and was killed"] if killed else []
+
+
+def _members(mark: bytes) -> list[int]:
+    """Living processes with the token in their environment, the oldest first."""
+    found = []
+    for pid in procfs.list_pids():
+        with suppress(OSError, ValueError):
+            if mark in procfs.read(pid, "environ").split(b"\0"):
+                fields = procfs.read_stat(pid).fields
+                if fields[procfs.STATE] not in procfs.DEAD:
+                    found.append((int(fields[procfs.STARTTIME]), pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def _signal(pids: list[int], mark: bytes, signum: int) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if mark in procfs.read(pid, "environ").split(b"\0"):  # still ours, and the pidfd holds it
+                    signal.pidfd_send_signal(pidfd, signum)
+            finally:
+                os.close(pidfd)
+
+
+def _wait_for_end(mark: bytes) -> None:
+    """Until no process has the token, STOP_S at most."""
+    for _ in range(int(STOP_S / 0.1)):
+        pids = _members(mark)
+        if not pids:
+            return
+        with suppress(OSError):
+            pidfd = os.pidfd_open(pids[0])
+            select.select([pidfd], [], [], 0.1)
+            os.close(pidfd)

@@ -16,5 +16,4 @@ USER 10001:10001
 EXPOSE 8080
 # No probe: what is in the trace was asked for by a client.
 HEALTHCHECK NONE
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8080", "--log-level", "warning", "--no-access-log", \
-     "--no-server-header", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "5"]
+ENTRYPOINT ["python3", "-m", "app.serve", "--host", "0.0.0.0", "--port", "8080"]

@@ -114,6 +114,42 @@ stop: check
 	@tools/setup.sh
 	@$(PYTHON) tools/service.py stop
 
+## POST /json/validate at VM_IP with RATE requests a second for DURATION
+.PHONY: real-json
+real-json: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py json
+
+## The same with /blob/gzip and /blob/gunzip
+.PHONY: real-gzip
+real-gzip: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py gzip
+
+## The same with /hash/sha256
+.PHONY: real-hash
+real-hash: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py hash
+
+## The same with /kv/set/KEY
+.PHONY: real-kvset
+real-kvset: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py kvset
+
+## The same with /kv/get/KEY; sets the keys first
+.PHONY: real-kvget
+real-kvget: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py kvget
+
+## The same with all of them in turn
+.PHONY: real-all
+real-all: check
+	@tools/setup.sh vegeta
+	@$(PYTHON) tools/load.py all
+
 ## Remove logs/<RUN_ID>; RUN_ID must be given
 .PHONY: clean
 clean: check

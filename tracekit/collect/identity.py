@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tracekit import units
+from tracekit import ROOT, units
 from tracekit.errors import TracekitError
 from tracekit.settings import NAME, Settings
 
@@ -73,6 +73,18 @@ def node_facts() -> dict[str, object]:
         "clk_tck": os.sysconf("SC_CLK_TCK"),
         "page_size": os.sysconf("SC_PAGE_SIZE"),
     }
+
+
+def git_sha() -> str | None:
+    """The commit of this checkout; None without git."""
+    if not (ROOT / ".git").exists():  # a copy inside another repository has none of its own
+        return None
+    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _ip_json(*arguments: str) -> list[dict[str, object]]:

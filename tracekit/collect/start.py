@@ -156,7 +156,7 @@ def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
         "stopped_ms": None,
         "stopped_mono_ms": None,
         "interval_ms": int(settings["PROC_INTERVAL_MS"]),
-        "git_sha": _git_sha(),
+        "git_sha": identity.git_sha(),
         "tracekit_version": __version__,
     }
     jsonl.write_document(run.dir / "node_meta.json", node_meta)
@@ -164,17 +164,6 @@ def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
     jsonl.write_document(run.dir / "run_meta.json", run_meta)
     write_module_inventory(run.dir)
     return node_meta
-
-
-def _git_sha() -> str | None:
-    if not (ROOT / ".git").exists():  # a copy inside another repository has none of its own
-        return None
-    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    except OSError:
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _mark_restart(run: Run, stopped_ms: int | None, ready_ms: int, state: str) -> None:

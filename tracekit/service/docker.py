@@ -67,14 +67,14 @@ def container_name(image: str, port: int) -> str:
 
 def _run_arguments(plan: Plan, image: str, name: str, user: str, token: str) -> list[str]:
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
-    environment = {**plan.environment(), "WEB_CONCURRENCY": str(plan.workers), "TRACE_DIR": "/trace"}
+    environment = {**plan.environment(), "TRACE_DIR": "/trace"}
     return [
         *("run", "--detach", "--name", name, "--label", f"{TOKEN}={token}", "--user", user),
         *("--read-only", "--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=160m,mode=1777"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "1024"),
         *("--publish", f"{host}:{plan.port}:8080", "--mount", _mount(plan.run.dir)),
         *(word for item in environment.items() for word in ("--env", "=".join(item))),
-        image,
+        *(image, "--workers", str(plan.workers)),
     ]
 
 

@@ -47,13 +47,8 @@ def start(plan: Plan, environ: Mapping[str, str]) -> Started:
 
 
 def _command(plan: Plan) -> list[str]:
-    # No access log and no health check: nothing but the clients' own requests.
-    return [
-        *(sys.executable, "-I", "-m", "uvicorn", "app.main:app", "--app-dir", str(ROOT)),
-        *("--host", plan.host, "--port", str(plan.port), "--workers", str(plan.workers)),
-        *("--log-level", "warning", "--no-access-log", "--no-server-header"),
-        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "5"),
-    ]
+    where = ("--host", plan.host, "--port", str(plan.port), "--workers", str(plan.workers))
+    return [sys.executable, "-I", str(ROOT / "app" / "serve.py"), *where]
 
 
 def _wait(plan: Plan, process: "subprocess.Popen[bytes]") -> None:

@@ -16,7 +16,8 @@ from tracekit.service.plan import Plan, answers, prepare, refuse_taken_port
 from tracekit.service.state import TOKEN, Started, new_folder, note
 
 START_S = 30.0
-STOP_S = 10.0
+STOP_S = 8.0  # uvicorn gives open requests 5 s
+KILL_S = 5.0
 LOG = "app.err"
 
 
@@ -75,30 +76,34 @@ def end(started: Started) -> list[str]:
     pids = _members(mark)
     if not pids:
         return ["it had ended already"]
-    # The first of them is uvicorn, which ends its workers in order; where it was killed, each is asked.
-    _signal(pids[:1], mark, signal.SIGTERM)
-    _wait_for_end(mark)
-    if left := _members(mark):
-        _signal(left, mark, signal.SIGTERM)
-        _wait_for_end(mark)
+    # The leader of the session ends its workers in order; where it was killed, each of them is asked.
+    leaders = [pid for pid in pids if _is_leader(pid)]
+    _signal(leaders or pids, mark, signal.SIGTERM)
+    _wait_for_end(mark, STOP_S)
     killed = _members(mark)
     _signal(killed, mark, signal.SIGKILL)
-    _wait_for_end(mark)
+    _wait_for_end(mark, KILL_S)
     if left := _members(mark):
         raise TracekitError(f"processes {left} of the service do not end, not even by SIGKILL")
     return ["it did not end at SIGTERM and was killed"] if killed else []
 
 
+def _is_leader(pid: int) -> bool:
+    try:
+        return int(procfs.read_stat(pid).fields[procfs.SESSION]) == pid
+    except OSError:
+        return False
+
+
 def _members(mark: bytes) -> list[int]:
-    """Living processes with the token in their environment, the oldest first."""
+    """Living processes with the token in their environment."""
     found = []
     for pid in procfs.list_pids():
         with suppress(OSError, ValueError):
-            if mark in procfs.read(pid, "environ").split(b"\0"):
-                fields = procfs.read_stat(pid).fields
-                if fields[procfs.STATE] not in procfs.DEAD:
-                    found.append((int(fields[procfs.STARTTIME]), pid))
-    return [pid for _, pid in sorted(found)]
+            is_live = procfs.read_stat(pid).fields[procfs.STATE] not in procfs.DEAD
+            if is_live and mark in procfs.read(pid, "environ").split(b"\0"):
+                found.append(pid)
+    return found
 
 
 def _signal(pids: list[int], mark: bytes, signum: int) -> None:
@@ -112,9 +117,9 @@ def _signal(pids: list[int], mark: bytes, signum: int) -> None:
                 os.close(pidfd)
 
 
-def _wait_for_end(mark: bytes) -> None:
-    """Until no process has the token, STOP_S at most."""
-    for _ in range(int(STOP_S / 0.1)):
+def _wait_for_end(mark: bytes, seconds: float) -> None:
+    """Until no process has the token, so long at most."""
+    for _ in range(int(seconds / 0.1)):
         pids = _members(mark)
         if not pids:
             return

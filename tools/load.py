@@ -73,7 +73,8 @@ def _load(settings: Settings, kind: str) -> int:
         await_start(run)
     run.dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     rate, seconds = int(settings["RATE"]), float(settings["DURATION"].rstrip("s"))
-    node = make_plan(settings, run, invented).node
+    known = settings["NODE_ID"] or (service.node if service else "")
+    node = known or make_plan(settings, run, invented).node
     base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     _note_load(run, settings, service, seconds)
     if "kvget" in MIXES[kind]:

@@ -24,6 +24,7 @@ class Started:
         self.folder, self.token = folder, folder.name
         self.kind = str(told.get("kind"))
         self.run = Run(str(told.get("run_id")))
+        self.node = str(told.get("node"))
         self.host, self.port = str(told.get("host")), int(told.get("port") or 0)
         self.container = told.get("container")
         self.image, self.workers, self.scen = told.get("image"), told.get("workers"), told.get("scen")
@@ -46,6 +47,7 @@ def note(folder: Path, plan: Plan, kind: str, **more: object) -> Started:
     told = {
         "kind": kind,
         "run_id": plan.run.run_id,
+        "node": plan.node,
         "host": plan.host,
         "port": plan.port,
         "workers": plan.workers,

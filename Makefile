@@ -31,10 +31,10 @@ help: check
 	@printf '\nVariables (command line, else environment, else run_id.env, else the default)\n'
 	@python3 -I tools/settings.py table
 
-## Set up, trace 20 s of real work on this machine, and show the trace
+## Set up, serve and drive the reference service on this machine, and show its trace
 .PHONY: demo
 demo: check
-	@tools/setup.sh
+	@tools/setup.sh app vegeta
 	@$(PYTHON) tools/demo.py
 
 ## Set up and run the tests

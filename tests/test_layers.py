@@ -19,10 +19,11 @@ MAY_IMPORT = {
     "sources": {"units"},
     "collect": {"errors", "jsonl", "records", "runs", "settings", "sources", "units"},
     "service": {"collect", "errors", "jsonl", "runs", "settings"},
-    "load": {"collect", "errors", "jsonl", "runs", "service", "settings"},
+    "load": {"collect", "errors", "jsonl", "runs", "service", "settings", "traffic"},
     "parse": {"errors", "jsonl", "records", "units"},
     "validate": {"errors", "parse", "records"},
-    "summary": {"records"},
+    "traffic": {"records"},
+    "summary": {"records", "traffic"},
     "cli": {"errors", "settings"},
 }
 MODULES = sorted((ROOT / "tracekit").rglob("*.py"))
@@ -71,7 +72,7 @@ def test_only_cli_prints_and_reads_argv(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if room_of(path) in ("parse", "records", "summary")]
+    "path", [path for path in MODULES if room_of(path) in ("parse", "records", "summary", "traffic")]
 )
 def test_what_makes_files_from_raw_data_reads_no_clock_and_no_environment(path: Path) -> None:
     modules = imports_of(path)

@@ -3,7 +3,7 @@
 Reads one cctf directory, a file at a time, and keeps only sums; nothing here judges, validate does.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +20,7 @@ from tracekit.records import (
     Node,
     Quality,
 )
+from tracekit.traffic import describe, measure
 
 WIDTH = 40
 BARS = "▁▂▃▄▅▆▇█"
@@ -44,6 +45,9 @@ def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
     yield from _head(folder, manifest)
     yield ""
     yield from _series(folder, quality)
+    if (folder / "invocations.jsonl").exists() or (folder / "events_client.jsonl").exists():
+        yield ""
+        yield from describe(measure(_read(folder, "events_client.jsonl"), _read(folder, "invocations.jsonl")))
     processes = _processes(folder)
     if processes:
         yield ""
@@ -54,10 +58,11 @@ def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
     yield f"Files      {shown_as or folder}  ({len(manifest.files)} files, {_bytes(size)})"
 
 
-def cpu_seconds(folder: Path, pids: Container[int | None]) -> float:
-    """CPU in s that a cctf holds for the processes with these pids."""
-    used_ms: float = sum(row.cpu_ms for row in _read(folder, "proc_cpu.jsonl") if row.pid in pids)
-    return used_ms / 1000
+def cpu_of_service(folder: Path) -> tuple[float, float]:
+    """CPU in s of all processes of a cctf, and of the requests in it."""
+    processes_ms: float = sum(row.cpu_ms for row in _read(folder, "proc_cpu.jsonl"))
+    requests_ms: float = sum(row.cpu_time_ms or 0 for row in _read(folder, "invocations.jsonl"))
+    return processes_ms / 1000, requests_ms / 1000
 
 
 def _read(folder: Path, name: str) -> Iterator[Any]:

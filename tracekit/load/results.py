@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
+from tracekit.traffic import SHARES, percentile
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -67,7 +69,7 @@ class Tally:
     def percentiles_ms(self) -> list[float]:
         """The latencies at 50, 95 and 99 %; nearest rank. [] without a request."""
         ordered = sorted(self.latencies_ms)
-        return [ordered[-(-len(ordered) * share // 100) - 1] for share in (50, 95, 99)] if ordered else []
+        return [percentile(ordered, share) for share in SHARES] if ordered else []
 
 
 def decode(line: bytes) -> dict[str, Any]:

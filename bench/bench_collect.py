@@ -9,7 +9,7 @@ Needs root (for the cgroups) and a C compiler. Environment:
   SIZES    which processes; 500: so many that wake once a second for some 20 us each; 500-idle: that never
            wake; 50x20: 50 processes of 20 threads that wake once a second each
            (default "10 100 500 2000 500-idle 50x20")
-  REPEATS  rounds (default 2, which takes 10 minutes; 3 take 15)
+  REPEATS  rounds (default 2: 10 minutes for all; 3: 15)
   TABLES   which tables (default "processes short host")
   PEERS    a directory made by bench/get_peers.sh, where peers are looked for first
 """
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 from peers import clean_up, for_processes, for_the_host
@@ -99,9 +99,8 @@ def _print_table(samples: dict[str, list[Sample]], count: int) -> None:
     for name, several in samples.items():
         each = [sample.us / count for sample in several]
         us, written = middle(several, "us"), middle(several, "written") / count
-        figures = (
-            f"{us / count:>9.2f} {f'{min(each):.2f}-{max(each):.2f}':>17}{us / floor:>8.2f}{us / ours:>7.2f}"
-        )
+        spread = f"{min(each):.2f}-{max(each):.2f}"
+        figures = f"{us / count:>9.2f} {spread:>17}{_ratio(us, floor):>8}{_ratio(us, ours):>7}"
         memory = f"{middle(several, 'rss_mb'):>7.1f}{middle(several, 'pss_mb'):>7.1f}"
         print(f"  {name:<{_WIDTH}}{figures}{memory}{written:>7.0f}", flush=True)
 
@@ -109,6 +108,10 @@ def _print_table(samples: dict[str, list[Sample]], count: int) -> None:
 def _us(samples: dict[str, list[Sample]], word: str) -> float:
     """The median of the sampler whose name begins so; NaN where it was not measured."""
     return next((middle(several, "us") for name, several in samples.items() if name.startswith(word)), nan)
+
+
+def _ratio(us: float, base_us: float) -> str:
+    return "-" if isnan(base_us) else f"{us / base_us:.2f}"
 
 
 @contextmanager

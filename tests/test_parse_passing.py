@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.runs import Row, line, lines
 from tracekit.errors import BadLineError
-from tracekit.parse.passing import Passing, with_first
+from tracekit.parse.entries import Entries
+from tracekit.parse.passing import Passing, Unique, text_of
 from tracekit.parse.reading import Account
+from tracekit.parse.rewriting import with_first
 
 scalar = st.one_of(
     st.sampled_from(["1.50", "1e3", "-0", "1E+2", "123456789012345678901234567890", "true", "null", "0.10"]),
@@ -106,8 +108,12 @@ def passed(
     for file, data in files.items():
         (folder / file).write_bytes(data)
     accounts = {file: Account() for file in files}
-    passing = Passing(out, "vm1", "edge", lambda one, _line: bad.append(one))
-    found, _ = passing.read([folder / file for file in files], accounts)
+    passing = Passing(Entries(out, "vm1", "edge"), [folder / file for file in files], accounts)
+    unique, found = Unique(), list[bytes]()
+    for entries in passing.read(lambda one, _line: bad.append(one), folder):
+        found += text_of(unique.kept(entries)).splitlines()
+    for order, file in enumerate(sorted(files)):
+        accounts[file].duplicates += unique.duplicates[order]
     return [json.loads(one) for one in found], accounts, bad, found
 
 

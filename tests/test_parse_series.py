@@ -15,6 +15,7 @@ from tests.runs import (
     cpu,
     kinds,
     lines,
+    mark,
     mem,
     nic,
     node_meta,
@@ -147,3 +148,24 @@ def test_only_bad_process_lines_out_of_order_are_only_rejected(tmp_path: Path) -
     rows = [{"ts_ms": T0 + 2000}, {"ts_ms": T0 + 1000}]
     run_dir = parsed(tmp_path, {"proc_metrics.jsonl": rows})
     assert quality_of(run_dir)["inputs"]["proc_metrics.jsonl"]["rejected"] == {"type": 2}
+
+
+def test_unattributed_cpu_is_a_row_without_a_pid_and_one_mark_with_the_sum(tmp_path: Path) -> None:
+    marks = [
+        mark("proc", "unattributed", 1000, 2000, reason="children", cpu_ms=320.5, dt_ms=1001),
+        mark("proc", "unattributed", 2000, 3000, reason="cgroup", cpu_ms=30, dt_ms=999),
+    ]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": [proc(2000, 20), proc(3000, 20)], "marks.jsonl": marks})
+    rows = rows_of(run_dir, "proc_cpu.jsonl")
+    assert [(row["ts_ms"] - T0, row["cpu_ms"], row["dt_ms"], row["source"]) for row in rows] == [
+        (2000, 200, 1000, "poll"),
+        (2000, 320.5, 1001, "poll"),
+        (3000, 0, 1000, "poll"),
+        (3000, 30, 999, "cgroup"),
+    ]
+    assert [(row["pid"], row["starttime"]) for row in rows[1::2]] == [(None, None)] * 2
+    (told,) = quality_of(run_dir)["marks"]
+    assert (told["kind"], told["detail"]) == (
+        "unattributed",
+        "proc: 350 ms of CPU can be given to no process",
+    )

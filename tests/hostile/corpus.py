@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from tests.runs import MONO0, T0, line
-from tracekit.parse.passing import loose
+from tracekit.parse.entries import loose
 from tracekit.parse.series import RawLink, RawProc, RawResource
 from tracekit.records import FILES
 

@@ -1,6 +1,6 @@
 """The account of a run: ticks of each collector, gaps with their reasons, marks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from msgspec import UnsetType
@@ -28,10 +28,10 @@ _REASONS = (
 # What such a mark began lasts until there is one of the other kind, or for good.
 _OVER_WITH = {"died": "restart", "gone": "back", "renamed": "back", "link_down": "link_up"}
 _LONGEST_STALL_MS = 12_000  # a silent collector is killed after ten seconds, and then there is a restart
-_NOT_REPEATED = {"ticks", "cost", "clock"}
+NOT_REPEATED = {"ticks", "cost", "clock", "unattributed"}
 
 
-def cover_proc_ticks(grid: Grid, marks: Sequence[Mark], timeline: Timeline, interval_ms: int) -> None:
+def cover_proc_ticks(grid: Grid, marks: Iterable[Mark], timeline: Timeline, interval_ms: int) -> None:
     """Count the sampler's ticks that matched no process: its tick summaries say that they were made."""
     for mark in marks:
         if mark.collector != "proc" or mark.from_ms is None or mark.to_ms is None:
@@ -107,7 +107,7 @@ def quality(
     told = [
         QualityMark(ts_ms=mark.ts_ms, kind=mark.kind, detail=_detail(mark))
         for mark in marks
-        if mark.kind not in _NOT_REPEATED
+        if mark.kind not in NOT_REPEATED
     ]
     clock = _last_reading(clock or Clock(), marks)
     return Quality(

@@ -1,13 +1,15 @@
 """Reading raw JSON lines a block at a time: typed, strict, and no line without an account.
 
 A block of whole lines is decoded in one call. That call would take two records on one line or one
-record on two, so the block counts only if it has as many records as newlines and as "}\\n{" seams
-(no JSON value holds those three bytes). Any doubt, and the block is read again line by line.
+record on two, so the block counts only if it has as many records as lines, and each line begins with
+"{" and ends with "}" (no JSON value holds "}", newline, "{"). Any doubt, and the block is read again line
+by line.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
@@ -17,10 +19,11 @@ from tracekit.errors import BadLineError
 from tracekit.parse.members import Members, is_doubled
 
 T = TypeVar("T")
-BLOCK = 1 << 18
+BLOCK = 1 << 16  # larger ones are no faster, and cost memory for each input that is merged
 LINE_LIMIT = 1 << 24  # bytes of the longest line that is taken; a command line has up to 2 MiB, escapes apart
 _HEAD = 1 << 18  # bytes that are kept of a longer one: what rejected.jsonl shows, in any encoding
 _ANY = msgspec.json.Decoder(msgspec.Raw)
+_FIRST, _LAST = itemgetter(0), itemgetter(-1)
 
 
 class Account:
@@ -28,6 +31,7 @@ class Account:
 
     def __init__(self) -> None:
         self.lines = 0
+        self.bytes = 0
         self.rejected: Counter[str] = Counter()
         self.duplicates = 0
 
@@ -49,28 +53,50 @@ class Batch(Generic[T]):
 Reject = Callable[[BadLineError, bytes], None]
 
 
+def ignore(_bad: BadLineError, _line: bytes) -> None:
+    """The Reject of a second reading: the first has told."""
+
+
 class Reader(Generic[T]):
     """Reads files of one kind of record; each bad line goes to reject and into the file's account."""
 
     def __init__(
-        self, record: type[T], reject: Reject, check: Callable[[T], str | None] | None = None
+        self,
+        record: type[T],
+        reject: Reject,
+        check: Callable[[T], str | None] | None = None,
+        are_good: Callable[[list[T]], bool] | None = None,
+        on_bytes: Callable[[int], None] | None = None,
     ) -> None:
-        """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is."""
+        """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is.
+
+        are_good: quickly, whether check finds nothing in any of them. on_bytes: told of each block read."""
         self._decoder = msgspec.json.Decoder(record)
         self._members = Members(record)
         self._reject = reject
         self._check = check
+        self._are_good = are_good
+        self._on_bytes = on_bytes
 
-    def read(self, path: Path, account: Account) -> Iterator[Batch[T]]:
-        """The good records of path in the order of the file."""
+    def read(self, path: Path, account: Account, size: int | None = None) -> Iterator[Batch[T]]:
+        """The good records of path in the order of the file; size: of its first bytes only."""
         with path.open("rb") as stream:
-            for block, is_last, is_long in _blocks(stream):
+            for block, is_last, is_long, length in _blocks(stream, size):
+                account.bytes += length
+                if self._on_bytes:
+                    self._on_bytes(length)
                 first = account.lines + 1
                 if is_long:
                     self._reject_long(block, path.name, account)
                     continue
-                batch = self._fast(block, first) or self._slow(block, first, is_last, path.name, account)
-                account.lines += block.count(b"\n") + (not block.endswith(b"\n"))
+                lines = block.split(b"\n")
+                is_torn = lines[-1] != b""
+                if not is_torn:
+                    lines.pop()
+                batch = None if is_torn else self._fast(block, lines, first)
+                if batch is None:
+                    batch = self._slow(lines, first, is_torn and is_last, path.name, account)
+                account.lines += len(lines)
                 if batch.records:
                     yield batch
 
@@ -80,33 +106,31 @@ class Reader(Generic[T]):
         detail = f"the line has more than {LINE_LIMIT >> 20} MiB"
         self._reject(BadLineError(name, account.lines, "long", detail), head)
 
-    def _fast(self, block: bytes, first: int) -> Batch[T] | None:
+    def _fast(self, block: bytes, lines: list[bytes], first: int) -> Batch[T] | None:
         try:
             if not block.isascii():
                 block.decode()
             records: list[T] = self._decoder.decode_lines(block)
-            count = len(records)
-            if block[:1] != b"{" or block[-2:] != b"}\n":  # white space around a line, or a torn one
-                return None
-            if block.count(b"\n") != count or block.count(b"}\n{") != count - 1:
+            if len(records) != len(lines) or not _are_objects(lines) or b"\r" in block:
                 return None
             if self._members.are_doubled(block, records):
                 return None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        if self._check and any(self._check(record) for record in records):
+        if self._check and not self._passes(records):
             return None
-        return Batch(range(first, first + count), block[:-1].split(b"\n"), records)
+        return Batch(range(first, first + len(lines)), lines, records)
 
-    def _slow(self, block: bytes, first: int, is_last: bool, name: str, account: Account) -> Batch[T]:
-        lines = block.split(b"\n")
-        is_torn = lines[-1] != b""
-        if not is_torn:
-            lines.pop()
+    def _passes(self, records: list[T]) -> bool:
+        if self._are_good:
+            return self._are_good(records)
+        return not any(self._check(record) for record in records)  # type: ignore[misc] # it is there
+
+    def _slow(self, lines: list[bytes], first: int, is_torn: bool, name: str, account: Account) -> Batch[T]:
         numbers: list[int] = []
         good: Batch[T] = Batch(numbers, [], [])
         for number, line in enumerate(lines, first):
-            line_is_torn = is_torn and is_last and number == first + len(lines) - 1
+            line_is_torn = is_torn and number == first + len(lines) - 1
             try:
                 record = self._one(line, line_is_torn, name, number)
             except BadLineError as bad:
@@ -114,7 +138,8 @@ class Reader(Generic[T]):
                 self._reject(bad, line)
                 continue
             numbers.append(number)
-            good.lines.append(line.strip())
+            # A raw return is white space in JSON, but many readers take it for the end of the line.
+            good.lines.append(line.strip().replace(b"\r", b" "))
             good.records.append(record)
         return good
 
@@ -139,6 +164,14 @@ class Reader(Generic[T]):
         return record
 
 
+def _are_objects(lines: list[bytes]) -> bool:
+    """Whether each line begins with "{" and ends with "}", so that no record goes over a line's end."""
+    try:
+        return set(map(_FIRST, lines)) == {ord("{")} and set(map(_LAST, lines)) == {ord("}")}
+    except IndexError:  # an empty line
+        return False
+
+
 def _why_no_json(line: bytes) -> tuple[str, str] | None:
     """(reason, detail) of a line that is no JSON; None where it is."""
     if not line.strip():
@@ -157,27 +190,30 @@ class _Block(NamedTuple):
     """Whole lines, of which only the last one of a file may lack its newline; or the head of a long line."""
 
     data: bytes
-    is_last: bool = False
-    is_long: bool = False
+    is_last: bool
+    is_long: bool
+    length: int  # bytes of the file that it stands for
 
 
-def _blocks(stream: BinaryIO) -> Iterator[_Block]:
+def _blocks(stream: BinaryIO, size: int | None) -> Iterator[_Block]:
     """The file in the order of its lines; of a line beyond LINE_LIMIT the head alone, in constant memory."""
-    rest, is_long = b"", False
-    while data := stream.read(BLOCK):
+    rest, length, is_long = b"", 0, False  # of a line that is not whole yet
+    left = size if size is not None else 1 << 62
+    while data := stream.read(min(BLOCK, left)):
+        left -= len(data)
         first = data.find(b"\n") + 1
-        is_long = is_long or len(rest) + (first or len(data)) > LINE_LIMIT
+        is_long = is_long or length + (first or len(data)) > LINE_LIMIT
         if is_long and not first:
-            rest = (rest + data)[:_HEAD]
+            rest, length = (rest + data)[:_HEAD], length + len(data)
             continue
         if is_long:
-            yield _Block((rest + data[: first - 1])[:_HEAD], is_long=True)
-            rest, is_long, data = b"", False, data[first:]
+            yield _Block((rest + data[: first - 1])[:_HEAD], False, True, length + first)
+            rest, length, is_long, data = b"", 0, False, data[first:]
         end = data.rfind(b"\n") + 1
-        if not end:
-            rest += data
-            continue
-        yield _Block(rest + data[:end])
-        rest = data[end:]
+        if end:
+            yield _Block(rest + data[:end], False, False, length + end)
+            rest, length = data[end:], len(data) - end
+        else:
+            rest, length = rest + data, length + len(data)
     if rest:
-        yield _Block(rest, is_last=True, is_long=is_long)
+        yield _Block(rest, True, is_long, length)

@@ -1,38 +1,21 @@
-"""The sampled series: host, NIC and processes, from raw rows to the rows of the cctf.
+"""The sampled series of the host and the NIC, from raw rows to the rows of the cctf; rows of one time stand
+together, so that a duplicate is told among its neighbours."""
 
-Process CPU is the difference of the kernel's counters between two samples of one process, told by
-(pid, starttime). A process born in the run counts from its birth; one that is older than the run has
-no row for its first sample, for nobody saw what it used before.
-"""
-
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tracekit import units
 from tracekit.parse.grid import Grid
+from tracekit.parse.sorting import OutOfOrderError
 from tracekit.parse.timeline import Timeline
 from tracekit.parse.writing import LinesFile
-from tracekit.records import (
-    Count,
-    HostMetric,
-    LinkMetric,
-    MonoMs,
-    Percent,
-    Pid,
-    ProcCpu,
-    ProcMetric,
-    ProcRss,
-    QualityMark,
-    Ticks,
-    TimeMs,
-)
+from tracekit.records import Count, HostMetric, LinkMetric, MonoMs, Percent, Pid, Ticks, TimeMs
 
-Source = Literal["poll", "exit"]
+_RECENT = 20_000  # rows that a doubled one is looked for among, where the clock went back
 
 
-class RawResource(Struct, frozen=True):
+class RawResource(Struct, frozen=True, gc=False):
     """A line of resources.jsonl."""
 
     ts_ms: TimeMs
@@ -41,7 +24,7 @@ class RawResource(Struct, frozen=True):
     mono_ms: MonoMs | None = None
 
 
-class RawLink(Struct, frozen=True):
+class RawLink(Struct, frozen=True, gc=False):
     """A line of links.jsonl."""
 
     ts_ms: TimeMs
@@ -51,7 +34,7 @@ class RawLink(Struct, frozen=True):
     mono_ms: MonoMs | None = None
 
 
-class RawProc(Struct, frozen=True):
+class RawProc(Struct, frozen=True, gc=False):
     """A line of proc_metrics.jsonl."""
 
     ts_ms: TimeMs
@@ -69,24 +52,48 @@ def check_resource(row: RawResource) -> str | None:
     return None
 
 
+class Seen:
+    """Which rows have come before, of those with the same time."""
+
+    def __init__(self, clock_goes_back: bool) -> None:
+        """clock_goes_back: rows of the same time may stand apart, and time may decrease."""
+        self._goes_back = clock_goes_back
+        self._at_ms = -1
+        self._seen: dict[tuple[int, object], None] = {}  # the oldest first
+
+    def is_new(self, ts_ms: int, series: object) -> bool:
+        """Whether no row had this time and series. Raises OutOfOrderError where the time went back."""
+        if ts_ms != self._at_ms and not self._goes_back:
+            if ts_ms < self._at_ms:
+                raise OutOfOrderError
+            self._seen.clear()
+        self._at_ms = ts_ms
+        if (ts_ms, series) in self._seen:
+            return False
+        self._seen[ts_ms, series] = None
+        if len(self._seen) > _RECENT:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
 class HostSeries:
     """resources.jsonl -> host_metrics.jsonl."""
 
     def __init__(
-        self, node: str, stage: str, out: LinesFile, timeline: Timeline, grids: dict[str, Grid]
+        self, name: tuple[str, str], out: LinesFile, timeline: Timeline, grids: dict[str, Grid], seen: Seen
     ) -> None:
-        self._node, self._stage, self._out = node, stage, out
-        self._timeline, self._grids = timeline, grids
-        self._seen: set[tuple[str, int]] = set()
+        """name: node and stage. grids: of "cpu" and "mem"."""
+        self._node, self._stage = name
+        self._out, self._timeline, self._grids, self._seen = out, timeline, grids, seen
+        self.duplicates = 0  # same ts_ms, same series
 
-    def take(self, rows: Sequence[RawResource]) -> int:
-        """Write rows; returns how many were duplicates: same ts_ms, same series."""
+    def take(self, rows: Sequence[RawResource]) -> None:
+        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
         kept = []
         for row in rows:
             series = "mem" if row.cpu_util is UNSET else "cpu"
-            if (series, row.ts_ms) in self._seen:
+            if not self._seen.is_new(row.ts_ms, series):
                 continue
-            self._seen.add((series, row.ts_ms))
             self._grids[series].add(self._timeline.place(row.ts_ms, row.mono_ms))
             kept.append(
                 HostMetric(
@@ -98,24 +105,27 @@ class HostSeries:
                 )
             )
         self._out.write(kept)
-        return len(rows) - len(kept)
+        self.duplicates += len(rows) - len(kept)
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
 
 
 class LinkSeries:
     """links.jsonl -> link_metrics.jsonl."""
 
-    def __init__(self, node: str, out: LinesFile, timeline: Timeline, grid: Grid) -> None:
-        self._node, self._out, self._timeline, self._grid = node, out, timeline, grid
-        self.links: set[str] = set()
-        self._seen: set[tuple[str, int]] = set()
+    def __init__(self, node: str, out: LinesFile, timeline: Timeline, grid: Grid, seen: Seen) -> None:
+        self._node, self._out, self._timeline = node, out, timeline
+        self._grid, self._seen = grid, seen
+        self.links: set[str] = set()  # that rows name
+        self.duplicates = 0  # same ts_ms, same link
 
-    def take(self, rows: Sequence[RawLink]) -> int:
-        """Write rows; returns how many were duplicates: same ts_ms, same link."""
+    def take(self, rows: Sequence[RawLink]) -> None:
+        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
         kept = []
         for row in rows:
-            if (row.link, row.ts_ms) in self._seen:
+            if not self._seen.is_new(row.ts_ms, row.link):
                 continue
-            self._seen.add((row.link, row.ts_ms))
             self.links.add(row.link)
             if row.link == f"{self._node}.nic":
                 self._grid.add(self._timeline.place(row.ts_ms, row.mono_ms))
@@ -125,136 +135,7 @@ class LinkSeries:
                 )
             )
         self._out.write(kept)
-        return len(rows) - len(kept)
-
-
-class _Last(Struct):
-    """A process's sample before: its identity, own time, and the CPU that it had used by then, ms."""
-
-    starttime: int
-    ts_ms: int
-    own_ms: int
-    cpu_ms: float
-
-
-class ProcSeries:
-    """proc_metrics.jsonl -> proc_metrics.jsonl, proc_cpu.jsonl and proc_rss.jsonl."""
-
-    def __init__(
-        self,
-        node: str,
-        clk_tck: int,
-        outs: tuple[LinesFile, LinesFile, LinesFile],
-        timeline: Timeline,
-        grid: Grid,
-        ends: dict[tuple[int, int], tuple[int, float]],
-    ) -> None:
-        """clk_tck: ticks a second. outs: metrics, cpu, rss. ends: identity -> (ts_ms, final CPU in ms)."""
-        self._node, self._clk_tck = node, clk_tck
-        self._metrics, self._cpu, self._rss = outs
-        self._timeline, self._grid, self._ends = timeline, grid, ends
-        self.resets: list[QualityMark] = []
-        self._last: dict[int, _Last] = {}
-        self._tick_ms: int | None = None
-        self._seen: set[tuple[int, int, int]] = set()
-
-    def take(self, rows: Sequence[RawProc]) -> int:
-        """Write rows; returns how many were duplicates: same ts_ms, pid and starttime."""
-        kept: list[RawProc] = []
-        cpu: list[ProcCpu] = []
-        for row in rows:
-            if row.ts_ms != self._tick_ms:
-                self._pass_tick(row.ts_ms)
-            identity = (row.ts_ms, row.pid, row.starttime)
-            if identity in self._seen:
-                continue
-            self._seen.add(identity)
-            kept.append(row)
-            last = self._last.get(row.pid)
-            before = last if last and last.starttime == row.starttime else self._birth(row.starttime)
-            own_ms = row.ts_ms - self._timeline.steps.total
-            # The rounded sum, so that its differences add up to the whole.
-            cpu_ms = units.ticks_to_ms(row.utime + row.stime, self._clk_tck)
-            now = _Last(row.starttime, row.ts_ms, own_ms, cpu_ms)
-            cpu.extend(self._used(row.pid, before, now, "poll"))
-            self._replace(row.pid, last, now)
-        self._metrics.write([_metric(self._node, row) for row in kept])
-        self._rss.write([_rss(self._node, row) for row in kept])
-        self._cpu.write(cpu)
-        return len(rows) - len(kept)
-
-    def _pass_tick(self, ts_ms: int) -> None:
-        self._timeline.steps.pass_row(ts_ms)
-        self._grid.add(ts_ms - self._timeline.steps.total)
-        self._tick_ms = ts_ms
-        if not self._timeline.steps.goes_back:  # then equal times stand together
-            self._seen.clear()
-
-    def _replace(self, pid: int, last: "_Last | None", now: "_Last") -> None:
-        """Another process has the pid by now: what the old one used at its end is due."""
-        if last and last.starttime != now.starttime and (pid, last.starttime) in self._ends:
-            self._cpu.write(list(self._closing(pid, last.starttime, last)))
-        self._last[pid] = now
+        self.duplicates += len(rows) - len(kept)
 
     def finish(self) -> None:
-        """Write the closing rows of the processes whose final CPU the inventory knows."""
-        for pid, starttime in sorted(self._ends):
-            last = self._last.get(pid)
-            is_same = last is not None and last.starttime == starttime
-            self._cpu.write(list(self._closing(pid, starttime, last if is_same else None)))
-
-    def _closing(self, pid: int, starttime: int, last: "_Last | None") -> Iterator[ProcCpu]:
-        """Final minus last sampled; all of it for a process of this run that was never sampled."""
-        ts_ms, cpu_ms = self._ends.pop((pid, starttime))
-        now = _Last(starttime, ts_ms, ts_ms - self._timeline.steps.total, cpu_ms)
-        yield from self._used(pid, last or self._birth(starttime), now, "exit")
-
-    def _birth(self, starttime: int) -> _Last | None:
-        """A sample of zero at the process's birth, where it was born in the run."""
-        started_mono_ms = self._timeline.started_mono_ms
-        if started_mono_ms is None:
-            return None
-        age_ms = units.ticks_to_ms(starttime, self._clk_tck) - started_mono_ms
-        own_ms = self._timeline.started_ms + age_ms
-        return _Last(starttime, own_ms, own_ms, 0) if age_ms >= 0 else None
-
-    def _used(self, pid: int, before: _Last | None, now: _Last, source: Source) -> Iterator[ProcCpu]:
-        if before is None:
-            return
-        used_ms = now.cpu_ms - before.cpu_ms
-        # The final figure is counted in another way: it may be up to two ticks less than the last sample.
-        if used_ms < (0 if source == "poll" else -2000 / self._clk_tck):
-            detail = f"CPU of pid {pid} went back from {before.cpu_ms:.0f} to {now.cpu_ms:.0f} ms"
-            self.resets.append(QualityMark(ts_ms=now.ts_ms, kind="reset", detail=detail))
-            return
-        yield ProcCpu(
-            ts_ms=now.ts_ms,
-            node=self._node,
-            pid=pid,
-            cpu_ms=_number(max(used_ms, 0)),
-            dt_ms=max(now.own_ms - before.own_ms, 0),
-            starttime=now.starttime,
-            source=source,
-        )
-
-
-def _number(value_ms: float) -> float:
-    """Microseconds kept; a whole number without its ".0", as the kernel's ticks give it."""
-    rounded = round(value_ms, 3)
-    return int(rounded) if rounded == int(rounded) else rounded
-
-
-def _metric(node: str, row: RawProc) -> ProcMetric:
-    return ProcMetric(
-        ts_ms=row.ts_ms,
-        node=node,
-        pid=row.pid,
-        rss_kb=row.rss_kb,
-        utime=row.utime,
-        stime=row.stime,
-        starttime=row.starttime,
-    )
-
-
-def _rss(node: str, row: RawProc) -> ProcRss:
-    return ProcRss(ts_ms=row.ts_ms, node=node, pid=row.pid, rss_kb=row.rss_kb, starttime=row.starttime)
+        """Nothing is left to write."""

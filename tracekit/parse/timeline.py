@@ -5,9 +5,14 @@ less the steps that the sampler's marks tell.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
+from tracekit.records import Mark, QualityMark, RunMeta
+
+_FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
 _STEADY_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
 _LOOK_MS = 100  # rows of one tick may be stamped this much later than the tick itself
 
@@ -35,13 +40,57 @@ class Steps:
         return ts_ms > from_ms + _LOOK_MS or to_ms <= ts_ms < self._last
 
 
+def steps_of_sampler(marks: Iterable[Mark]) -> Iterator[tuple[int, int, int]]:
+    """(from_ms, to_ms, step_ms) of each step of the wall clock that the sampler noticed."""
+    for mark in marks:
+        is_told = mark.from_ms is not None and mark.to_ms is not None and mark.step_ms is not UNSET
+        if mark.collector == "proc" and mark.kind == "clock_step" and is_told:
+            yield mark.from_ms, mark.to_ms, mark.step_ms  # type: ignore[misc] # is_told
+
+
+def own_stopped_ms(run: RunMeta) -> int | None:
+    """The end of the run in its own time; None while it is live."""
+    if run.stopped_ms is None or run.stopped_mono_ms is None:
+        return run.stopped_ms
+    if run.started_mono_ms is None or run.started_ms is None:
+        return run.stopped_ms
+    elapsed_ms = run.stopped_mono_ms - run.started_mono_ms
+    return run.started_ms + elapsed_ms if elapsed_ms >= 0 else run.stopped_ms
+
+
+class FarRows:
+    """Rows outside of the run's time: they are kept, with one mark a file."""
+
+    def __init__(self, run: RunMeta) -> None:
+        self.marks: list[QualityMark] = []
+        self._run = run
+        self._stepped_ms = 0
+
+    def expect_steps(self, marks: Iterable[Mark]) -> None:
+        """The wall clock was stepped, so that rows may be that much further off."""
+        self._stepped_ms = sum(abs(mark.step_ms) for mark in marks if mark.step_ms is not UNSET)
+
+    def look(self, name: str, times: Sequence[int]) -> None:
+        """Look at times of a file's rows, ms; the first and the last are enough where they are in order."""
+        started_ms, stopped_ms = self._run.started_ms, self._run.stopped_ms
+        if not times or started_ms is None or stopped_ms is None:
+            return
+        far_ms = _FAR_MS + self._stepped_ms
+        # a stepped clock may say that the end came first
+        last_ms = max(stopped_ms, own_stopped_ms(self._run) or 0) + far_ms
+        if min(started_ms, stopped_ms) - far_ms <= min(times) and max(times) <= last_ms:
+            return
+        detail = f"{name}: records outside of the run's time"
+        if all(mark.detail != detail for mark in self.marks):
+            self.marks.append(QualityMark(ts_ms=min(times), kind="outside_run", detail=detail))
+
+
 @dataclass
 class Timeline:
     """Places stamps on the run's own time axis, which starts at started_ms."""
 
     started_ms: int
     started_mono_ms: int | None
-    steps: Steps
     _shifts: list[tuple[int, int]] = field(default_factory=list)  # (own time, wall minus own time)
 
     def place(self, ts_ms: int, mono_ms: int | None) -> int:

@@ -2,17 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from tracekit.records import FILES, ManifestFile, Record
+from tracekit.parse.sorting import Sorter
+from tracekit.records import FILES, ManifestFile
 
 _ENCODER = msgspec.json.Encoder()
 _NUMBER = re.compile(rb'\{"\w+":(\d+)')
+_BLOCK = 1 << 18
 
 
 class LinesFile:
@@ -29,31 +30,29 @@ class LinesFile:
         self._last: int | None = None
         self._is_sorted = True
 
-    def write(self, records: Sequence[Record]) -> None:
-        """Append records."""
+    def write(self, records: Sequence[msgspec.Struct], keys: Sequence[int] | None = None) -> None:
+        """Append records; keys: their sort keys, if the caller has them at hand."""
         if records:
-            keys = [getattr(record, self._key) for record in records] if self._key else []
+            if keys is None:
+                keys = [getattr(record, self._key) for record in records] if self._key else []
             self._put(_ENCODER.encode_lines(records), len(records), keys)
 
-    def write_lines(self, lines: Sequence[bytes], keys: Sequence[int | None]) -> None:
-        """Append lines without their newline, in the order of the sort key: keys, null last."""
-        if lines:
-            self._put(b"\n".join(lines) + b"\n", len(lines), [key for key in keys if key is not None])
+    def write_text(self, text: bytes, count: int, keys: Sequence[int]) -> None:
+        """Append so many whole lines, in the order of the sort key; keys: those that are not null."""
+        self._put(text, count, keys)
 
     def _put(self, data: bytes, count: int, keys: Sequence[int]) -> None:
         self._stream.write(data)
         self._hash.update(data)
         self._records += count
         self._bytes += len(data)
-        if keys:
-            self._is_sorted = self._is_sorted and self._follows(keys)
-            self._first = min(keys) if self._first is None else min(self._first, *keys)
-            self._last = max(keys) if self._last is None else max(self._last, *keys)
-
-    def _follows(self, keys: Sequence[int]) -> bool:
-        if self._last is not None and keys[0] < self._last:
-            return False
-        return all(before <= after for before, after in pairwise(keys))
+        if not keys:
+            return
+        in_order = sorted(keys)
+        follows = self._last is None or self._last <= keys[0]
+        self._is_sorted = self._is_sorted and follows and in_order == keys
+        self._first = in_order[0] if self._first is None else min(self._first, in_order[0])
+        self._last = in_order[-1] if self._last is None else max(self._last, in_order[-1])
 
     def close(self) -> ManifestFile:
         """Finish the file, sorted by time; the line order of equal times stays."""
@@ -72,24 +71,27 @@ class LinesFile:
     def _sort(self) -> None:
         beside = self.path.with_suffix(".sorting")
         self._hash = hashlib.sha256()
-        with self.path.open("rb") as source, beside.open("wb") as target:
-            for line in sorted_lines((_time_of(line), line) for line in source):
-                self._hash.update(line)
-                target.write(line)
+        sorter = Sorter(self.path.parent)
+        for number, lines in enumerate(_blocks_of_lines(self.path)):
+            keyed = ((_time_of(line), (number, at), line) for at, line in enumerate(lines))
+            sorter.add(keyed, sum(map(len, lines)))
+        with beside.open("wb") as target:
+            for entries in sorter.sorted():
+                data = b"".join([line for _, _, line in entries])
+                self._hash.update(data)
+                target.write(data)
         beside.replace(self.path)
 
 
-def _time_of(line: bytes) -> bytes:
+def _blocks_of_lines(path: Path) -> Iterator[list[bytes]]:
+    with path.open("rb") as source:
+        while lines := source.readlines(_BLOCK):
+            yield lines
+
+
+def _time_of(line: bytes) -> int:
     found = _NUMBER.match(line)
-    return b"%020d" % int(found.group(1)) if found else b"~"  # null sorts after every number
-
-
-def sorted_lines(keyed: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    """Lines in the order of their keys, equal keys in the order they came.
-
-    keyed: (key, line)."""
-    for _, _, line in sorted((key, number, line) for number, (key, line) in enumerate(keyed)):
-        yield line
+    return int(found.group(1)) if found else 1 << 63  # null sorts after every number
 
 
 def write_json(folder: Path, name: str, value: object) -> ManifestFile:

@@ -1,0 +1,177 @@
+"""The sampled files of a run, each read as it comes; one that is out of order is read again, sorted."""
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from tracekit.errors import TracekitError
+from tracekit.parse.documents import Documents
+from tracekit.parse.grid import Grid
+from tracekit.parse.ledger import Ledger
+from tracekit.parse.processes import Ending, ProcSeries, Remainder, endings, remainders
+from tracekit.parse.reading import Account, Batch, Reader, ignore
+from tracekit.parse.series import (
+    HostSeries,
+    LinkSeries,
+    RawLink,
+    RawProc,
+    RawResource,
+    Seen,
+    check_resource,
+)
+from tracekit.parse.sorting import OutOfOrderError, Sorter
+from tracekit.parse.timeline import FarRows, Steps, Timeline
+from tracekit.parse.writing import LinesFile
+from tracekit.records import Mark, ProcInventory, QualityMark
+
+_PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
+
+
+class Series(Protocol):
+    """What takes rows in the order of time and writes files of the cctf."""
+
+    duplicates: int
+
+    def take(self, rows: Any) -> None:
+        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+
+S = TypeVar("S", bound=Series)
+T = TypeVar("T")
+Make = Callable[[list[LinesFile]], S]
+
+
+class Sampled:
+    """resources.jsonl, links.jsonl and proc_metrics.jsonl of one run."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        ledger: Ledger,
+        documents: Documents,
+        timeline: Timeline,
+        steps: list[tuple[int, int, int]],
+        far: FarRows,
+    ) -> None:
+        """steps: (from_ms, to_ms, step_ms) of the wall clock's steps, in order."""
+        self._run_dir, self._ledger, self._documents = run_dir, ledger, documents
+        self._timeline, self._steps_told, self._far = timeline, steps, far
+        self._node = documents.node.node if documents.node else ""
+        self._stage = documents.node.stage if documents.node else ""
+        self.grids: dict[str, Grid] = {}
+        self.added: list[QualityMark] = []  # for quality.json
+        self.links: set[str] = set()  # that rows name
+        for name in ("cpu", "mem", "nic", "proc"):
+            self._renew(name)
+
+    def _renew(self, name: str) -> Grid:
+        run = self._documents.run
+        interval_ms = (run.interval_ms or 1000) if name == "proc" else 1000
+        self.grids[name] = Grid(run.started_ms or 0, interval_ms)
+        return self.grids[name]
+
+    def _steps(self) -> Steps:
+        return Steps(self._documents.run.started_ms or 0, self._steps_told)
+
+    def host(self) -> None:
+        """resources.jsonl -> host_metrics.jsonl."""
+
+        def make(outs: list[LinesFile]) -> HostSeries:
+            grids = {name: self._renew(name) for name in ("cpu", "mem")}
+            seen = Seen(self._steps().goes_back)
+            return HostSeries((self._node, self._stage), outs[0], self._timeline, grids, seen)
+
+        self._fill("resources.jsonl", RawResource, ["host_metrics.jsonl"], make)
+
+    def link(self) -> None:
+        """links.jsonl -> link_metrics.jsonl."""
+
+        def make(outs: list[LinesFile]) -> LinkSeries:
+            seen = Seen(self._steps().goes_back)
+            return LinkSeries(self._node, outs[0], self._timeline, self._renew("nic"), seen)
+
+        series = self._fill("links.jsonl", RawLink, ["link_metrics.jsonl"], make)
+        self.links = series.links if series else set()
+
+    def processes(self) -> None:
+        """proc_metrics.jsonl, and the ends in the cctf's proc_inventory.jsonl, -> three files."""
+        clk_tck = self._documents.node.clk_tck if self._documents.node else None
+        started_ms = self._documents.run.started_ms or 0
+
+        def make(outs: list[LinesFile]) -> ProcSeries:
+            if not clk_tck:
+                raise TracekitError(
+                    f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing; restore it"
+                )
+            ends = endings(self._read_again("proc_inventory.jsonl", ProcInventory), clk_tck)
+            rest = remainders(self._read_again("marks.jsonl", Mark))
+            told: Iterator[Ending | Remainder] = merge(ends, rest, key=attrgetter("ts_ms"))
+            names, grid = (self._node, clk_tck), self._renew("proc")
+            return ProcSeries(names, outs, self._timeline, self._steps(), grid, told)
+
+        series = self._fill("proc_metrics.jsonl", RawProc, _PROC_FILES, make)
+        if series:
+            self.added += series.resets
+            if series.unattributed_ms:
+                detail = f"proc: {series.unattributed_ms:.0f} ms of CPU can be given to no process"
+                self.added.append(QualityMark(ts_ms=started_ms, kind="unattributed", detail=detail))
+
+    def _read_again(self, name: str, record: type[T]) -> Iterator[T]:
+        """The records of a file of this cctf that is written already."""
+        path = self._ledger.folder / name
+        if path.exists():
+            for batch in Reader(record, ignore).read(path, Account()):
+                yield from batch.records
+
+    def _fill(self, name: str, record: type[Any], files: Iterable[str], make: Make[S]) -> S | None:
+        path, ledger = self._run_dir / name, self._ledger
+        if not path.exists():
+            return None
+        account = ledger.account(name)
+        check = check_resource if record is RawResource else None
+        batches = Reader(record, ledger.reject, check, on_bytes=ledger.on_bytes).read(path, account)
+        try:
+            series, outs = self._taken(name, (batch.records for batch in batches), files, make)
+        except OutOfOrderError:
+            for _ in batches:  # the lines that were not read yet are accounted for, all of them once
+                pass
+            again = Reader(record, ignore, check).read(path, Account(), account.bytes)
+            series, outs = self._taken(name, _in_time_order(again, record, ledger.folder), files, make)
+        account.duplicates += series.duplicates
+        ledger.close(outs)
+        return series
+
+    def _taken(
+        self, name: str, batches: Iterable[list[Any]], files: Iterable[str], make: Make[S]
+    ) -> tuple[S, list[LinesFile]]:
+        outs = [LinesFile(self._ledger.folder, file) for file in files]
+        series = make(outs)
+        for rows in batches:
+            series.take(rows)
+            looked_at = rows if self._steps().goes_back else (rows[0], rows[-1])
+            self._far.look(name, [row.ts_ms for row in looked_at])
+        series.finish()
+        return series, outs
+
+
+def _in_time_order(batches: Iterator[Batch[Any]], record: type[Any], folder: Path) -> Iterator[list[Any]]:
+    """The records by ts_ms, equal ones as they came."""
+    sorter = Sorter(folder)
+    for batch in batches:
+        entries = zip(map(_time, batch.records), batch.numbers, batch.lines, strict=True)
+        sorter.add(entries, sum(map(len, batch.lines)))
+    decoder = msgspec.json.Decoder(record)
+    for sorted_entries in sorter.sorted():
+        yield decoder.decode_lines(b"\n".join([line for _, _, line in sorted_entries]))
+
+
+def _time(row: Any) -> int:
+    ts_ms: int = row.ts_ms
+    return ts_ms

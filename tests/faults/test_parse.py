@@ -18,8 +18,6 @@ from test_disk import fill
 from test_life import lines_of, start
 from workload import children
 
-LASTS_S = 2.0  # about the time that a parse of the rows made below takes
-
 
 def made_run(checkout: Checkout, run_id: str, ticks: int, processes: int) -> Path:
     """The documents of the golden run under another name, and that many rows of processes."""
@@ -76,35 +74,41 @@ def killed_after(checkout: Checkout, run_id: str, after_s: float) -> bool:
     return was_building
 
 
+def seconds_of_parse(checkout: Checkout, run_id: str) -> float:
+    began = time.monotonic()
+    assert checkout.make("parse", f"RUN_ID={run_id}").returncode == 0
+    return time.monotonic() - began
+
+
 def test_a_parse_killed_at_ten_moments_leaves_no_cctf_or_a_whole_one_and_the_next_succeeds(
     checkout: Checkout,
 ) -> None:
-    folder = made_run(checkout, "killed-parse", ticks=1200, processes=500)
+    folder = made_run(checkout, "killed-parse", ticks=2400, processes=500)
     cctf = folder / "cctf"
     moments = random.Random()
     fractions = [(part + moments.random()) / 5 for part in range(5)]  # one in each fifth
     building = 0
-    for fraction in fractions:  # there was none before
-        building += killed_after(checkout, "killed-parse", fraction * LASTS_S)
+    lasts_s = seconds_of_parse(checkout, "killed-parse")
+    shutil.rmtree(cctf)
+    for fraction in fractions:  # there is none before
+        building += killed_after(checkout, "killed-parse", fraction * lasts_s)
         if cctf.exists():  # this machine is fast
             assert_valid(checkout, "killed-parse")
             shutil.rmtree(cctf)
-    began = time.monotonic()
-    assert checkout.make("parse", "RUN_ID=killed-parse").returncode == 0
-    lasts_s = time.monotonic() - began
-    add_rows(folder, range(1200, 1201), 500)
+    lasts_s = seconds_of_parse(checkout, "killed-parse")
+    add_rows(folder, range(2400, 2401), 500)
     known = stamps(cctf)
     for fraction in fractions:  # there is an older one
         building += killed_after(checkout, "killed-parse", fraction * lasts_s)
         if stamps(cctf) != known:  # it had been put in place before the end
             assert_valid(checkout, "killed-parse")
             known = stamps(cctf)
-    assert building >= 4, fractions
+    assert building >= 5, fractions
     raw = (folder / "proc_metrics.jsonl").stat()
     assert checkout.make("parse", "RUN_ID=killed-parse").returncode == 0
     assert_valid(checkout, "killed-parse")
     files = json.loads((cctf / "manifest.json").read_text())["files"]
-    assert [file["records"] for file in files if file["name"] == "proc_metrics.jsonl"] == [1201 * 500]
+    assert [file["records"] for file in files if file["name"] == "proc_metrics.jsonl"] == [2401 * 500]
     assert not list(folder.glob(".cctf.*"))  # what the killed ones left is gone
     assert (folder / "proc_metrics.jsonl").stat().st_mtime_ns == raw.st_mtime_ns
     shutil.rmtree(folder)

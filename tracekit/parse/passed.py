@@ -42,7 +42,7 @@ class Passed:
 
         Where no worker left any, events.jsonl is no derived view but input."""
         events = [path for path in self._matching(["events.*.jsonl"]) if _EVENTS.fullmatch(path.name)]
-        inputs = events or self._matching(["events.jsonl"])
+        inputs = [*(events or self._matching(["events.jsonl"]))]
         inputs += self._matching(["invocations.*.jsonl", "invocations.jsonl"])
         if inputs:
             self._write("invocations.jsonl", inputs, events)
@@ -67,11 +67,11 @@ class Passed:
         out, unique, derived = LinesFile(self._ledger.folder, name), Unique(), Unique()
         has_others = len(paths) > len(events)
         with ExitStack() as stack:
+            stack.callback(out.end)
             view = stack.enter_context(jsonl.replacing(self._run_dir / "events.jsonl")) if events else None
             for entries in found:
                 kept = unique.kept(entries)
-                keys = known_keys(kept)
-                text = text_of(kept)
+                keys, text = known_keys(kept), text_of(kept)
                 out.write_text(text, len(kept), keys)
                 if name != "marks.jsonl":  # which are read first, and tell of steps themselves
                     self._far.look(name, keys[:1] + keys[-1:])

@@ -153,11 +153,16 @@ class Sampled:
     ) -> tuple[S, list[LinesFile]]:
         outs = [LinesFile(self._ledger.folder, file) for file in files]
         series = make(outs)
-        for rows in batches:
-            series.take(rows)
-            looked_at = rows if self._steps().goes_back else (rows[0], rows[-1])
-            self._far.look(name, [row.ts_ms for row in looked_at])
-        series.finish()
+        goes_back = self._steps().goes_back
+        try:
+            for rows in batches:
+                series.take(rows)
+                self._far.look(name, [row.ts_ms for row in (rows if goes_back else (rows[0], rows[-1]))])
+            series.finish()
+        except OutOfOrderError:
+            for out in outs:
+                out.end()
+            raise
         return series, outs
 
 

@@ -54,9 +54,13 @@ class LinesFile:
         self._first = in_order[0] if self._first is None else min(self._first, in_order[0])
         self._last = in_order[-1] if self._last is None else max(self._last, in_order[-1])
 
+    def end(self) -> None:
+        """Write no more, so that another file of the same name can take its place."""
+        self._stream.close()
+
     def close(self) -> ManifestFile:
         """Finish the file, sorted by time; the line order of equal times stays."""
-        self._stream.close()
+        self.end()
         if not self._is_sorted:
             self._sort()
         return ManifestFile(

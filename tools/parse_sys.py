@@ -3,7 +3,8 @@
 
 RUN_ID comes as argument, from the environment or from run_id.env; without it the live or the last run
 is taken. Every line that cannot be taken is counted in cctf/quality.json and kept in cctf/rejected.jsonl.
-An older cctf/ stays until the new one is whole.
+With STRICT=1 the first bad line ends it instead (a torn last line does not). An older cctf/ stays until the
+new one is whole.
 """
 
 import sys
@@ -37,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__ or "")
     parser.add_argument("run_id", nargs="?", metavar="RUN_ID")
     arguments = parser.parse_args(argv)
-    run = existing_run(cli.load_settings(RUN_ID=arguments.run_id))
-    return _tell(build(run.dir), run.run_id)
+    settings = cli.load_settings(RUN_ID=arguments.run_id)
+    run = existing_run(settings)
+    with cli.Progress() as progress:
+        result = build(run.dir, is_strict=settings["STRICT"] == "1", progress=progress)
+    return _tell(result, run.run_id)
 
 
 if __name__ == "__main__":

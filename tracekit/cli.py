@@ -6,13 +6,26 @@ Only this module prints, reads argv or the environment, and turns errors into ex
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tracekit import ROOT, settings
 from tracekit.errors import DONE, FAILED, REJECTED, USAGE, TracekitError
 
-__all__ = ["DONE", "FAILED", "REJECTED", "USAGE", "load_settings", "out", "parser", "run", "shown", "warn"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "REJECTED",
+    "USAGE",
+    "Progress",
+    "load_settings",
+    "out",
+    "parser",
+    "run",
+    "shown",
+    "warn",
+]
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with rejected input"
 
@@ -35,6 +48,32 @@ def warn(text: str) -> None:
 def shown(path: Path) -> str:
     """A path as messages show it: from the checkout where it is inside, else as it is."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+class Progress:
+    """The part of a long job that is done, on stderr: one line, redrawn, for a terminal only."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+        self._next_s = time.monotonic() + 1
+        self._drawn = ""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Draw it anew, ten times a second at most, after the first second."""
+        if self._is_shown and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + 0.1
+            self._drawn = f"{prog()}: {100 * done // max(total, 1)} %"
+            sys.stderr.write(f"\r{self._drawn}")
+            sys.stderr.flush()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Erase it."""
+        if self._drawn:
+            sys.stderr.write("\r" + " " * len(self._drawn) + "\r")
+            sys.stderr.flush()
 
 
 def parser(doc: str) -> argparse.ArgumentParser:

@@ -43,7 +43,10 @@ def build(run_dir: Path, is_strict: bool = False, progress: Progress | None = No
 
     Raises TracekitError where it cannot be made; an older cctf is then untouched."""
     documents = read_documents(run_dir)
-    size = sum(path.stat().st_size for path in run_dir.glob("*.jsonl"))
+    raw = {path.name: path.stat().st_size for path in run_dir.glob("*.jsonl")}
+    if any(run_dir.glob("events.*.jsonl")):
+        raw.pop("events.jsonl", None)  # our own view of them
+    size = sum(raw.values())
     with building(run_dir) as folder:
         return _Build(run_dir, documents, Ledger(folder, is_strict, progress, size)).run()
 

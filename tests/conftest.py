@@ -93,6 +93,19 @@ def base_image() -> str:
 
 
 @pytest.fixture
+def small(tmp_path: Path) -> Iterator[Checkout]:
+    """A copy of the checkout whose logs/ is a tmpfs of 1 MB and 100 inodes."""
+    need(os.geteuid() == 0, "mounting a small file system needs root")
+    copy = copy_checkout(tmp_path / "kit")
+    (copy.root / "logs").mkdir()
+    limits = ["-o", "size=1m,nr_inodes=100"]
+    subprocess.run(["mount", "-t", "tmpfs", *limits, "tmpfs", copy.root / "logs"], check=True)
+    yield copy
+    copy.make("stop-collect")
+    subprocess.run(["umount", copy.root / "logs"], check=True)
+
+
+@pytest.fixture
 def finished_run(checkout: Checkout) -> Callable[[str], None]:
     """Checks that a run left no process behind: none has its directory, or its id, in the environment."""
 

@@ -5,7 +5,6 @@ FULL=1 makes it 60 s long.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 import pytest
 from conftest import Checkout
+from live import lines_of
+from workload import datagrams
 
 SECONDS = 60 if os.environ.get("FULL") else 12
 LOAD = f"known-load-{os.getpid()}-of-the-test"  # another run of the tests has another
@@ -65,26 +66,12 @@ class Watch(Thread):
 def known_work() -> Iterator[None]:
     """One core kept busy, and a steady stream of datagrams on lo."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass", LOAD])
-    ending = Event()
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            while not ending.wait(PERIOD_S):
-                sender.sendto(b"x" * CHUNK, ("127.0.0.1", 9))
-
-    stream = Thread(target=send, daemon=True)
-    stream.start()
     try:
-        yield
+        with datagrams(CHUNK, PERIOD_S):
+            yield
     finally:
-        ending.set()
-        stream.join()
         busy.kill()
         busy.wait()
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -1,37 +1,14 @@
 """A disk that fills up while a run is on, and one that is full already: a real file system of 1 MB."""
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import Checkout, copy_checkout, need
-from test_life import lines_of, marks_of, quality_of, start, state_of, wait_for
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Checkout]:
-    """A copy of the checkout whose logs/ is a tmpfs of 1 MB."""
-    need(os.geteuid() == 0, "mounting a small file system needs root")
-    copy = copy_checkout(tmp_path / "kit")
-    (copy.root / "logs").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", copy.root / "logs"], check=True)
-    yield copy
-    copy.make("stop-collect")
-    subprocess.run(["umount", copy.root / "logs"], check=True)
-
-
-def fill(checkout: Checkout) -> Path:
-    path = checkout.root / "logs" / "fill"
-    with path.open("wb", buffering=0) as stream:
-        try:
-            while stream.write(b"\0" * 512):
-                pass
-        except OSError:
-            return path
+from conftest import Checkout
+from live import lines_of, marks_of, quality_of, start, state_of, wait_for
+from workload import fill
 
 
 @pytest.fixture

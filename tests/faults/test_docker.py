@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Checkout
 from containers import docker, processes, removed_after, run, usage_ms
-from test_life import lines_of, marks_of, quality_of, start, wait_for
+from live import lines_of, marks_of, quality_of, start, stop, wait_for
 from workload import TICK_MS
 
 BUSY = ("sh", "-c", "while :; do :; done & wait")  # two processes
@@ -22,12 +22,6 @@ TWO_TICKS_MS = 2500  # and some for finding them on a busy machine
 def name() -> Iterator[str]:
     with removed_after("tracekit-test") as free:
         yield free
-
-
-def stop(checkout: Checkout, run_id: str) -> str:
-    done = checkout.make("stop-collect", f"RUN_ID={run_id}")
-    assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 def sampled(checkout: Checkout, run_id: str) -> dict[tuple[int, int], list[int]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Checkout, need
-from test_life import lines_of, marks_of, quality_of, wait_for
+from live import lines_of, marks_of, quality_of, wait_for
 
 STREAM = """
 import socket, time

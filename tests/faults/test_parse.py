@@ -8,15 +8,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Checkout, clean_environment, copy_checkout, need
-from test_disk import fill
-from test_life import lines_of, start
-from workload import children
+from conftest import Checkout, clean_environment
+from live import lines_of, start
+from workload import children, fill
 
 
 def made_run(checkout: Checkout, run_id: str, ticks: int, processes: int) -> Path:
@@ -114,33 +113,22 @@ def test_a_parse_killed_at_ten_moments_leaves_no_cctf_or_a_whole_one_and_the_nex
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def little_room(tmp_path: Path) -> Iterator[Checkout]:
-    """A copy of the checkout whose logs/ is a tmpfs of 1 MB."""
-    need(os.geteuid() == 0, "mounting a small file system needs root")
-    copy = copy_checkout(tmp_path / "kit")
-    (copy.root / "logs").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", copy.root / "logs"], check=True)
-    yield copy
-    subprocess.run(["umount", copy.root / "logs"], check=True)
-
-
-def test_a_parse_that_finds_no_room_leaves_the_older_cctf(little_room: Checkout) -> None:
-    folder = made_run(little_room, "no-room", ticks=20, processes=50)
-    assert little_room.make("parse", "RUN_ID=no-room").returncode == 0
+def test_a_parse_that_finds_no_room_leaves_the_older_cctf(small: Checkout) -> None:
+    folder = made_run(small, "no-room", ticks=20, processes=50)
+    assert small.make("parse", "RUN_ID=no-room").returncode == 0
     add_rows(folder, range(20, 22), 50)
     before = tree(folder)
-    filled = fill(little_room)
-    done = little_room.make("parse", "RUN_ID=no-room")
+    filled = fill(small)
+    done = small.make("parse", "RUN_ID=no-room")
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "exit 1" in done.stderr
     assert tree(folder) == before
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["cctf"]
-    assert_valid(little_room, "no-room")
+    assert_valid(small, "no-room")
     filled.unlink()
-    assert little_room.make("parse", "RUN_ID=no-room").returncode == 0
-    assert_valid(little_room, "no-room")
+    assert small.make("parse", "RUN_ID=no-room").returncode == 0
+    assert_valid(small, "no-room")
     assert len(lines_of(folder / "cctf" / "proc_metrics.jsonl")) == 22 * 50
 
 

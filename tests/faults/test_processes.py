@@ -1,31 +1,20 @@
-"""Processes by the thousand, short ones, ones with nasty names, one pid twice, and a /proc that hides."""
+"""Processes by the thousand, short ones, ones with nasty names, and one pid twice."""
 
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from conftest import IGNORED, ROOT, Checkout, clean_environment, need
-from test_life import lines_of, quality_of, start
-from workload import FULL, TICK_MS, Cpu, children, cpu_of
+from conftest import ROOT, Checkout, need
+from live import assert_ticks_are_made, lines_of, quality_of, start, stop
+from workload import FULL, TICK_MS, children, cpu_of
 
 MANY = 3000 if FULL else 400
 NAMES = [b"py) R 1 (python", b"a b", b"x\nX", b'"', b"\\", "é".encode(), b"", b":(){"]
-NOBODY = 65534
-SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def stop(checkout: Checkout, run_id: str) -> None:
-    done = checkout.make("stop-collect", f"RUN_ID={run_id}")
-    assert done.returncode == 0, done.stderr
 
 
 def samples(folder: Path) -> dict[int, list[dict[str, Any]]]:
@@ -43,12 +32,6 @@ def cpu_sums(folder: Path) -> dict[tuple[int, int], float]:
         assert row["cpu_ms"] >= 0
         sums[row["pid"], row["starttime"]] += row["cpu_ms"]
     return sums
-
-
-def assert_ticks_are_made(account: dict[str, Any]) -> None:
-    assert account["expected"] == account["got"] + account["missing"]
-    assert account["expected"] >= 4
-    assert account["got"] >= 0.95 * account["expected"], account
 
 
 def test_hundreds_of_processes_are_all_sampled_at_every_tick(checkout: Checkout, tmp_path: Path) -> None:
@@ -156,7 +139,9 @@ def one(busy_s):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     assert pid == target, pid
-    time.sleep(busy_s + 1.5)  # a tick has seen the last of its CPU
+    while b") S " not in open(f"/proc/{pid}/stat", "rb").read():
+        time.sleep(0.1)
+    time.sleep(1.5)  # a tick has seen the last of its CPU
     cpu = cpu_of(pid)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -179,7 +164,7 @@ def test_a_pid_that_is_used_again_gives_two_series_each_with_its_own_cpu(
     space = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     can = checkout.run(*space, "true").returncode == 0
     need(can, "a pid namespace with a /proc of its own needs root, and a / that is a mount point")
-    tests = str(Path(__file__).parent)
+    tests = str(ROOT / "tests")
     done = checkout.run(*space, sys.executable, "-I", str(script), str(checkout.root), tests)
     assert done.returncode == 0, done.stderr
     truth = {(4000, starttime): ticks * TICK_MS for starttime, ticks in json.loads(done.stdout)}
@@ -191,88 +176,3 @@ def test_a_pid_that_is_used_again_gives_two_series_each_with_its_own_cpu(
     for identity, used_ms in truth.items():
         assert used_ms >= 250
         assert abs(sums[identity] - used_ms) <= 2 * TICK_MS
-
-
-# --- hidepid
-
-
-def as_nobody(*command: str) -> list[str]:
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
-
-
-@pytest.fixture
-def of_nobody() -> Iterator[Checkout]:
-    """A copy of the checkout that belongs to an ordinary user, with a Python that he may read."""
-    need(os.geteuid() == 0, "becoming another user needs root")
-    need(shutil.which("setpriv") and shutil.which("unshare"), "unshare and setpriv (package util-linux)")
-    from tracekit.runs import state_home  # noqa: PLC0415
-
-    folder = Path(tempfile.mkdtemp(prefix="tracekit-hidepid-", dir="/var/tmp"))
-    try:
-        folder.chmod(0o755)
-        copy = Checkout(folder / "kit")
-        shutil.copytree(ROOT, copy.root, ignore=IGNORED)
-        make_readable_venv(copy.root / ".venv")
-        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", copy.root], check=True)
-        yield copy
-        shutil.rmtree(Path(f"/var/tmp/tracekit-{NOBODY}") / state_home(copy.root).name, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder)
-
-
-def make_readable_venv(venv: Path) -> None:
-    """The checkout's own packages under the system's Python, where .venv's Python is in a private place."""
-
-    def works(python: Path) -> bool:
-        # By way of a shell: what setpriv itself executes, it may still find with root's rights.
-        command = as_nobody("sh", "-c", 'exec "$0" "$@"', str(python), "-I", "-c", "import msgspec, psutil")
-        done = subprocess.run(command, env=clean_environment(), capture_output=True, check=False, cwd="/")
-        return done.returncode == 0
-
-    if works(ROOT / ".venv" / "bin" / "python"):
-        venv.symlink_to(ROOT / ".venv")
-        return
-    command = ["/usr/bin/python3", "-m", "venv", "--system-site-packages", "--without-pip", str(venv)]
-    made = subprocess.run(command, env=clean_environment(), capture_output=True, check=False)
-    need(made.returncode == 0, "a Python that an ordinary user may read (package python3-venv)")
-    (into,) = venv.glob("lib/python3*/site-packages")
-    for packages in (ROOT / ".venv").glob("lib/python3*/site-packages"):
-        (into / "checkout.pth").write_text(f"{packages}\n")
-    need(works(venv / "bin" / "python"), "msgspec and psutil for a Python that an ordinary user may read")
-
-
-def test_under_hidepid_an_ordinary_user_traces_his_own_processes_and_it_is_said_once(
-    of_nobody: Checkout,
-) -> None:
-    mounted = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'  # a new instance, for these commands only
-
-    def hidden(*words: str) -> "subprocess.CompletedProcess[str]":
-        make = as_nobody("make", "--no-print-directory", "-C", str(of_nobody.root), *words)
-        return of_nobody.run("unshare", "--mount", "sh", "-c", mounted, "sh", *make, PATH=SYSTEM_PATH)
-
-    busy = [shutil.which("sh", path=SYSTEM_PATH) or "sh", "-c", "while :; do :; done # tk-hidden"]
-    with subprocess.Popen(as_nobody(*busy)) as own, subprocess.Popen(busy) as foreign:
-        try:
-            done = hidden("start-collect", "RUN_ID=hidden", "IFACE=lo", "PROC_MATCH=tk-hidden$")
-            assert done.returncode == 0, done.stderr
-            time.sleep(4)
-            os.kill(own.pid, 19)
-            time.sleep(1.2)
-            truth = cpu_of(own.pid)
-            stopped = hidden("stop-collect", "RUN_ID=hidden")
-        finally:
-            for process in (own, foreign):
-                process.kill()
-    assert stopped.returncode == 0, stopped.stderr
-    parsed = hidden("parse", "RUN_ID=hidden")
-    assert parsed.returncode == 0, parsed.stderr
-    folder = of_nobody.logs("hidden")
-    assert folder.stat().st_uid == NOBODY
-    rows = lines_of(folder / "proc_metrics.jsonl")
-    assert {(row["pid"], row["starttime"]) for row in rows} == {(own.pid, truth.starttime)}
-    last = rows[-1]
-    assert truth == Cpu(last["utime"] + last["stime"], last["starttime"])
-    messages = (folder / "procmon.err").read_text().splitlines()
-    assert len([line for line in messages if "hidepid" in line]) == 1
-    assert len(messages) <= 3  # one a cause, not one a tick
-    assert_ticks_are_made(json.loads((folder / "cctf" / "quality.json").read_text())["collectors"]["proc"])

@@ -1,16 +1,22 @@
-"""Processes for the fault tests: any number of children with names of their own, idle or busy.
+"""What the tests load a machine with: processes, datagrams, files.
 
-They end when their parent does, and the parent when its test closes its standard input.
+The processes are any number of children with names of their own, idle or busy. They end
+when their parent does, and the parent when its test closes its standard input.
 """
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
+
+from conftest import Checkout
 
 FULL = os.environ.get("FULL") == "1"
 TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")
@@ -78,3 +84,35 @@ def children(folder: Path, tag: str, names: Sequence[bytes], is_busy: bool) -> I
             parent.kill()
             parent.wait()
         parent.stdout.close()
+
+
+@contextmanager
+def datagrams(size: int = 2000, period_s: float = 0.02) -> Iterator[None]:
+    """A datagram of so many bytes through lo every period_s; what is late is made up for at once."""
+    ending = Event()
+
+    def send() -> None:
+        due = time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not ending.wait(max(due - time.monotonic(), 0)):
+                due += period_s
+                sender.sendto(b"x" * size, ("127.0.0.1", 9))
+
+    thread = Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
+def fill(checkout: Checkout) -> Path:
+    """Leave no room on the disk of logs/; the file that takes it."""
+    path = checkout.root / "logs" / "fill"
+    with path.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"\0" * 512):
+                pass
+        except OSError:
+            return path

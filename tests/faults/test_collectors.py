@@ -1,0 +1,118 @@
+"""A collector that is killed, stopped, or does not end when it is told to."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from conftest import Checkout
+from live import (
+    Clean,
+    assert_law,
+    cpu_rows,
+    marks_of,
+    pid_of,
+    quality_of,
+    raw_rows,
+    shadowed_path,
+    start,
+    stop,
+    wait_for,
+)
+from workload import FULL, TICK_MS, children
+
+
+def test_killed_tool_is_restarted_within_two_seconds_and_its_gap_is_told(checkout: Checkout) -> None:
+    start(checkout, "killed")
+    first = pid_of(checkout, "killed", "mpstat")
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: pid_of(checkout, "killed", "mpstat") != first, 2.0)
+    assert wait_for(lambda: marks_of(checkout, "killed", "restart"), 4.0)
+    assert "down" not in checkout.make("status", "RUN_ID=killed").stdout
+    time.sleep(1.2)
+    done = checkout.make("stop-collect", "RUN_ID=killed")
+    assert done.returncode == 0
+    assert "mpstat was started again (killed by signal 9)" in done.stderr
+    (died,), (restart,) = marks_of(checkout, "killed", "died"), marks_of(checkout, "killed", "restart")
+    assert died["collector"] == restart["collector"] == "cpu"
+    assert died["reason"] == "killed by signal 9"
+    quality = quality_of(checkout, "killed")
+    cpu = quality["collectors"]["cpu"]
+    assert cpu["missing"] >= 1
+    assert cpu["expected"] == cpu["got"] + cpu["missing"]
+    assert {gap["reason"] for gap in cpu["gaps"]} == {"restart"}
+    assert quality["collectors"]["mem"]["missing"] <= 1
+
+
+def test_a_tool_that_hangs_is_a_stall_then_killed_and_started_again(
+    checkout: Checkout, finished_run: Clean
+) -> None:
+    start(checkout, "hung")
+    first = pid_of(checkout, "hung", "mpstat")
+    began = time.monotonic()
+    os.kill(first, signal.SIGSTOP)
+    assert wait_for(lambda: marks_of(checkout, "hung", "stall"), 5)
+    assert marks_of(checkout, "hung", "restart") == []  # it gets its time before it is killed
+    assert wait_for(lambda: pid_of(checkout, "hung", "mpstat") != first, 13)
+    assert 9 < time.monotonic() - began < 14
+    assert not Path(f"/proc/{first}").exists()
+    assert wait_for(lambda: marks_of(checkout, "hung", "restart"), 4)
+    time.sleep(max(20 - (time.monotonic() - began), 1) if FULL else 1)
+    assert "mpstat was started again (killed by signal 9)" in stop(checkout, "hung")
+    finished_run("hung")
+    (stall,), (died,) = marks_of(checkout, "hung", "stall"), marks_of(checkout, "hung", "died")
+    assert stall["collector"] == died["collector"] == "cpu"
+    assert died["reason"] == "killed by signal 9"
+    quality = quality_of(checkout, "hung")
+    assert_law(quality)
+    cpu = quality["collectors"]["cpu"]
+    assert 9 <= cpu["missing"] <= 15
+    assert {gap["reason"] for gap in cpu["gaps"]} <= {"restart", "drift"}
+    assert all(quality["collectors"][name]["missing"] <= 1 for name in ("mem", "nic", "proc"))
+
+
+def test_a_killed_process_sampler_is_back_in_two_seconds_and_no_cpu_is_lost(
+    checkout: Checkout, tmp_path: Path, finished_run: Clean
+) -> None:
+    with children(tmp_path, "tk-sampler", [b"tk-busy"], is_busy=True) as (busy,):
+        start(checkout, "sampler", PROC_MATCH="^tk-busy$")
+        time.sleep(1)
+        first = pid_of(checkout, "sampler", "proc")
+        os.kill(first, signal.SIGKILL)
+        assert wait_for(lambda: pid_of(checkout, "sampler", "proc") != first, 2.0)
+        assert wait_for(lambda: marks_of(checkout, "sampler", "restart"), 3.0)
+        time.sleep(2.2)
+        said = stop(checkout, "sampler")
+    assert "proc was started again (killed by signal 9)" in said
+    finished_run("sampler")
+    (died,) = marks_of(checkout, "sampler", "died")
+    assert (died["collector"], died["reason"]) == ("proc", "killed by signal 9")
+    quality = quality_of(checkout, "sampler")
+    assert_law(quality)
+    proc = quality["collectors"]["proc"]
+    assert proc["missing"] <= 3  # none where it was back before its next tick
+    assert {gap["reason"] for gap in proc["gaps"]} <= {"restart"}
+    raw, rows = raw_rows(checkout, "sampler", busy), cpu_rows(checkout, "sampler", busy)
+    ticks = [row["utime"] + row["stime"] for row in raw]
+    polled = [row for row in rows if row["source"] == "poll"]
+    assert abs(sum(row["cpu_ms"] for row in polled) - (ticks[-1] - ticks[0]) * TICK_MS) < 1
+    assert sum(row["dt_ms"] for row in polled) == raw[-1]["ts_ms"] - raw[0]["ts_ms"]
+
+
+STUBBORN = """#!/bin/bash
+trap '' TERM
+echo '00:00:01 CPU %usr %iowait %idle'
+while :; do echo '00:00:02 all 1.00 0.00 99.00'; sleep 1; done
+"""
+
+
+def test_tool_that_ignores_term_is_killed_and_it_is_said(
+    checkout: Checkout, tmp_path: Path, finished_run: Clean
+) -> None:
+    start(checkout, "stubborn", PATH=shadowed_path(tmp_path / "bin", "mpstat", STUBBORN))
+    began = time.monotonic()
+    done = checkout.make("stop-collect", "RUN_ID=stubborn")
+    assert done.returncode == 0, done.stderr
+    assert "mpstat did not end at SIGTERM and was killed" in done.stderr
+    assert time.monotonic() - began < 10
+    finished_run("stubborn")

@@ -29,13 +29,13 @@ from tracekit import cli
 from tracekit.collect.proc.engine import Engines
 from tracekit.collect.proc.execs import ExecListener
 from tracekit.collect.proc.lines import Output
+from tracekit.collect.proc.own import Own
 from tracekit.collect.proc.sampler import Listeners, Sampler
 from tracekit.collect.proc.target import Target
 from tracekit.collect.proc.taskstats import ExitListener
 
 START_S = 0.02  # a program may end soon after it started
 END_S = 0.1  # exit records wait so long for others
-STARTERS_S = 30
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,20 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.parser(__doc__ or "").parse_args(argv)
     settings = cli.load_settings()
     ending = _ending_signals()
-    collecting = {os.getpid(), os.getppid()}
-    starters = {int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()}
-    starters_gone_at = time.monotonic() + STARTERS_S  # later their pids may be anybody's
+    starters = [int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()]
     listeners = _listeners() if settings["PROC_MATCH"] or settings["CONTAINER"] else Listeners()
     output = Output(_write_all, cli.warn)
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
             settings["CONTAINER"],
-            is_ours=lambda pid, ppid: (
-                pid in collecting
-                or ppid in collecting
-                or (pid in starters and time.monotonic() < starters_gone_at)
-            ),
+            is_ours=Own({os.getpid(), os.getppid()}, starters),
             resolve=Engines(output.say_once),
         ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),

@@ -2,6 +2,7 @@
 """start, stop or show the collectors of one run; tools/collect_sys.sh is the way in."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__ or "")
     parser.add_argument("verb", choices=verbs)
     verb = parser.parse_args(argv).verb
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) == signal.SIG_DFL:  # nohup(1) has it ignored
+            signal.signal(signum, signal.default_int_handler)  # as SIGINT: what is half-made is undone
     verbs[verb](cli.load_settings())
     return cli.DONE
 

@@ -173,6 +173,12 @@ bench-collect: check
 	@tools/setup.sh dev
 	@$(PYTHON) bench/run.py collect
 
+## Measure what tracing costs the service, beside OpenTelemetry
+.PHONY: bench-app
+bench-app: check
+	@tools/setup.sh app bench-app vegeta
+	@$(PYTHON) bench/run.py app
+
 ## Write docs/schema/ anew from the records (for developers)
 .PHONY: schema
 schema: check

@@ -1,9 +1,9 @@
 """What one client may ask for. Every bound is answered with 4xx and a sentence."""
 
-import asyncio
 import re
 import zlib
 
+import anyio
 from fastapi import HTTPException, Request
 
 MAX_BODY_BYTES = 1 << 20
@@ -22,8 +22,9 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     if told.isdecimal() and int(told) > limit:
         raise HTTPException(413, f"the body has {told} bytes; at most {limit} are taken")
     try:
-        return await asyncio.wait_for(_collect(request, limit), BODY_S)
-    except asyncio.TimeoutError:
+        with anyio.fail_after(BODY_S):
+            return await _collect(request, limit)
+    except TimeoutError:
         raise HTTPException(408, f"the body did not come within {BODY_S:.0f} s") from None
 
 

@@ -9,7 +9,7 @@ each second in system_stats.<pid>.jsonl; its start and stop in placement_events.
 are passed on and nothing is recorded. Other settings, also from the environment: NODE_ID, STAGE, APP_ID,
 MODULE_ID, INSTANCE_ID, and TRACE_PID=0 where the pid means nothing outside (a container).
 
-A trace goes on from `traceparent` (W3C Trace Context), else from `X-Trace-Id`; both are given back.
+A trace goes on from `traceparent` (W3C Trace Context), else from `X-Trace-Id`, which every answer has.
 
 When a line is written: just before the last part of the answer's body is handed to the server. So no
 answered request is missing after a kill -9, ts_end is that moment, and what a request does later
@@ -29,6 +29,7 @@ import itertools
 import json
 import logging
 import os
+import random
 import re
 import socket
 import sys
@@ -38,6 +39,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import lru_cache
+from json.encoder import encode_basestring
 from pathlib import Path
 from time import monotonic_ns, thread_time_ns, time_ns
 from typing import Any, NamedTuple
@@ -47,6 +50,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+_HEADERS = frozenset((b"traceparent", b"tracestate", b"x-trace-id", b"x-request-start"))
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _W3C_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _ANY_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -54,7 +58,7 @@ _STAMP = re.compile(rb"(?:t=)?(\d{10})(?:\.(\d{1,9}))?|(?:t=)?(\d{13}|\d{16}|\d{
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _QUEUE_NS = 3600 * 10**9  # an X-Request-Start older than this, or in the future, is no time of queueing
 _TEXT_BYTES = 1000  # a path or a query of more bytes, as JSON, is cut: a line stays below 4 kB
-_CUT_CHARACTERS = 160  # at most six bytes each
+_CUT = 160  # at most six bytes each
 _TRACED = "tracekit.tracing"
 
 _log = logging.getLogger(__name__)
@@ -73,6 +77,17 @@ class Origin(NamedTuple):
     enqueue_ns: int | None  # wall clock; None where no proxy has stamped the request
 
 
+# Of our own: random.seed() in the app must not repeat ids. os.urandom would let go of the interpreter each
+# time, and a busy thread would take it.
+_dice = random.Random()
+os.register_at_fork(after_in_child=_dice.seed)
+
+
+def _new_id(size: int) -> str:
+    """An id of so many bytes, in hex."""
+    return f"{_dice.getrandbits(8 * size):0{2 * size}x}"
+
+
 def _only(headers: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
     """The value of a header that is there once, else b""."""
     found = [value for name, value in headers if name == wanted]
@@ -83,15 +98,18 @@ def read_origin(headers: list[tuple[bytes, bytes]], now_ns: int) -> Origin:
     """What the request's headers (names in lower case) say; anything malformed counts as not there.
 
     X-Request-Start: s, ms, us or ns since the epoch, after an optional t=. Source: W3C Trace Context, 3.2."""
-    enqueue_ns = _read_stamp(_only(headers, b"x-request-start"), now_ns)
-    match = _TRACEPARENT.fullmatch(_only(headers, b"traceparent"))
+    ours = [header for header in headers if header[0] in _HEADERS]
+    if not ours:
+        return Origin(_new_id(16), None, "01", None, None)
+    enqueue_ns = _read_stamp(_only(ours, b"x-request-start"), now_ns)
+    match = _TRACEPARENT.fullmatch(_only(ours, b"traceparent"))
     if match and not (match[1] == b"00" and match[5]) and match[2].strip(b"0") and match[3].strip(b"0"):
         flags = f"{int(match[4], 16) & 3:02x}"
-        state = b",".join(value for name, value in headers if name == b"tracestate")
+        state = b",".join(value for name, value in ours if name == b"tracestate")
         tracestate = state.decode("ascii") if state.isascii() and 0 < len(state) <= 512 else None
         return Origin(match[2].decode(), match[3].decode(), flags, tracestate, enqueue_ns)
-    given = _only(headers, b"x-trace-id")
-    trace_id = given.decode() if _ANY_ID.fullmatch(given) else os.urandom(16).hex()
+    given = _only(ours, b"x-trace-id")
+    trace_id = given.decode() if _ANY_ID.fullmatch(given) else _new_id(16)
     return Origin(trace_id, None, "01", None, enqueue_ns)
 
 
@@ -110,52 +128,54 @@ def _read_stamp(value: bytes, now_ns: int) -> int | None:
 
 
 class Meter:
-    """CPU time that one request has used: steps on the event loop, and calls in other threads."""
+    """CPU time that one request has used: steps on the event loop, and calls in other threads, in ns."""
 
-    __slots__ = ("_began_ns", "_in_threads", "_loop_ns")
+    __slots__ = ("began", "in_threads", "on_loop")
 
     def __init__(self) -> None:
-        self._loop_ns = 0
-        self._began_ns = 0  # of the step that runs just now; 0: none does
-        self._in_threads: list[int] = []  # append is atomic, += is not
+        self.on_loop = 0
+        self.began = 0  # of the step that runs just now; 0: none does
+        self.in_threads: list[int] = []  # append is atomic, += is not
+
+    def total_ns(self) -> int:
+        """Until now; to be called on the event loop."""
+        running = thread_time_ns() - self.began if self.began else 0
+        return self.on_loop + running + sum(self.in_threads)
 
     def step(self, resume: Callable[..., Any], *arguments: Any) -> Any:
         """resume(*arguments), timed. A task that starts eagerly runs inside a step that is timed already."""
-        if self._began_ns:
+        if self.began:
             return resume(*arguments)
-        self._began_ns = thread_time_ns()
+        self.began = thread_time_ns()
         try:
             return resume(*arguments)
         finally:
-            self._loop_ns += thread_time_ns() - self._began_ns
-            self._began_ns = 0
+            self.on_loop += thread_time_ns() - self.began
+            self.began = 0
 
     def carry(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """function, timed in the thread that will run it."""
 
         def run(*arguments: Any, **named: Any) -> Any:
-            began_ns = thread_time_ns()
+            began = thread_time_ns()
             try:
                 return function(*arguments, **named)
             finally:
-                self._in_threads.append(thread_time_ns() - began_ns)
+                self.in_threads.append(thread_time_ns() - began)
 
         return run
 
-    def total_ns(self) -> int:
-        """Until now; to be called on the event loop."""
-        running_ns = thread_time_ns() - self._began_ns if self._began_ns else 0
-        return self._loop_ns + running_ns + sum(self._in_threads)
-
 
 class _Metered(Coroutine[Any, Any, Any]):
-    """A coroutine whose every step is timed."""
+    """A coroutine whose every step is timed: what a task runs, and what the request itself awaits."""
+
+    __slots__ = ("_coroutine", "_meter", "_resume")
 
     def __init__(self, coroutine: Any, meter: Meter) -> None:
-        self._coroutine, self._meter = coroutine, meter
+        self._coroutine, self._meter, self._resume = coroutine, meter, coroutine.send
 
     def send(self, value: Any) -> Any:
-        return self._meter.step(self._coroutine.send, value)
+        return self._meter.step(self._resume, value)
 
     def throw(self, *error: Any) -> Any:
         return self._meter.step(self._coroutine.throw, *error)
@@ -169,8 +189,16 @@ class _Metered(Coroutine[Any, Any, Any]):
     def __iter__(self) -> "_Metered":
         return self
 
-    def __next__(self) -> Any:
-        return self.send(None)
+    def __next__(self) -> Any:  # step(), written out: each await of a request comes through here
+        meter = self._meter
+        if meter.began:
+            return self._resume(None)
+        meter.began = thread_time_ns()
+        try:
+            return self._resume(None)
+        finally:
+            meter.on_loop += thread_time_ns() - meter.began
+            meter.began = 0
 
     def __getattr__(self, name: str) -> Any:  # cr_frame and the like, for asyncio's debugging
         return getattr(self._coroutine, name)
@@ -255,8 +283,15 @@ def _line(row: Mapping[str, object]) -> bytes:
 
 def _short(text: str) -> str:
     """text as JSON, cut where it is long."""
-    shown = _json(text)
-    return shown if len(shown.encode("utf-8", "replace")) <= _TEXT_BYTES else _json(text[:_CUT_CHARACTERS])
+    shown = encode_basestring(text)
+    return shown if len(shown.encode("utf-8", "replace")) <= _TEXT_BYTES else encode_basestring(text[:_CUT])
+
+
+@lru_cache(maxsize=1024)
+def _asked(method: str, path: str, query: bytes) -> str:
+    """The fields of an event that say what was asked for."""
+    told = f'"method":{_short(method)},"path":{_short(path)}'
+    return f'{told},"query":{_short(query.decode("latin-1"))}' if query else told
 
 
 class _Losses:
@@ -449,11 +484,16 @@ class Recorder:
 class Span:
     """One request on its way through the app."""
 
+    __slots__ = (
+        *("_bytes_in", "_bytes_out", "_is_gone", "_mono_ns", "_receive", "_recorder", "_scope", "_send"),
+        *("_start_ns", "_status", "is_recorded", "meter", "origin", "span_id"),
+    )
+
     def __init__(self, recorder: Recorder, scope: Message, receive: Receive, send: Send) -> None:
         self._recorder, self._scope, self._receive, self._send = recorder, scope, receive, send
         self._start_ns, self._mono_ns = time_ns(), monotonic_ns()
         self.origin = read_origin(scope["headers"], self._start_ns)
-        self.span_id = os.urandom(8).hex()
+        self.span_id = _new_id(8)
         self.meter = Meter()
         self.is_recorded = False
         self._status: int | None = None
@@ -479,7 +519,7 @@ class Span:
             raise
         finally:
             self.record()
-            with suppress(ValueError):  # closed from another context
+            if _current.get() is self:  # else it is closed from another context
                 _current.reset(token)
 
     def _fail(self) -> None:
@@ -496,29 +536,33 @@ class Span:
             self._is_gone = True
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Counts the body's bytes as they go, and records the event before the last of them do."""
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.start":
             self._status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self._echo()]}
-        elif message["type"] == "http.response.body":
+            message["headers"] = [*message.get("headers", ()), *self._echo()]
+        elif kind == "http.response.body":
             self._count_out(len(message.get("body", b"")))
             if not message.get("more_body"):
                 self.record()
-        elif message["type"] == "http.response.pathsend":
+        elif kind == "http.response.pathsend":
             with suppress(OSError):
                 self._count_out(Path(message["path"]).stat().st_size)
             self.record()
-        await self._send(message)
+        return self._send(message)
 
     def _count_out(self, size: int) -> None:
         if self._scope["method"] != "HEAD" and self._bytes_out is not None:
             self._bytes_out += size
 
     def _echo(self) -> list[tuple[bytes, bytes]]:
-        echo = [(b"x-trace-id", self.origin.trace_id.encode())]
-        traceparent = self.traceparent(self.span_id)
-        return [*echo, (b"traceparent", traceparent.encode())] if traceparent else echo
+        """X-Trace-Id for everybody; traceparent for a client that has sent one."""
+        origin = self.origin
+        echo = [(b"x-trace-id", origin.trace_id.encode())]
+        if origin.parent_id:
+            echo.append((b"traceparent", f"00-{origin.trace_id}-{self.span_id}-{origin.flags}".encode()))
+        return echo
 
     def record(self) -> None:
         """Write the event, once."""
@@ -530,25 +574,23 @@ class Span:
 
     def _event(self) -> str:
         service_ns = monotonic_ns() - self._mono_ns
-        enqueue_ns = self._start_ns if self.origin.enqueue_ns is None else self.origin.enqueue_ns
-        queue_ns = self._start_ns - enqueue_ns
-        query = self._scope.get("query_string", b"").decode("latin-1")
-        parent = f'"{self.origin.parent_id}"' if self.origin.parent_id else "null"
+        origin, start_ns = self.origin, self._start_ns
+        enqueue_ns = start_ns if origin.enqueue_ns is None else origin.enqueue_ns
+        queue_ns = start_ns - enqueue_ns
+        parent = f'"{origin.parent_id}"' if origin.parent_id else "null"
+        asked = _asked(self._scope["method"], self._scope["path"], self._scope.get("query_string", b""))
         return (
-            f'{{"ts_enqueue":{enqueue_ns // 10**6},"ts_start":{self._start_ns // 10**6},'
-            f'"ts_end":{(self._start_ns + service_ns) // 10**6},"trace_id":"{self.origin.trace_id}",'
+            f'{{"ts_enqueue":{enqueue_ns // 10**6},"ts_start":{start_ns // 10**6},'
+            f'"ts_end":{(start_ns + service_ns) // 10**6},"trace_id":"{origin.trace_id}",'
             f'"span_id":"{self.span_id}","parent_id":{parent},"queue_time_ms":{queue_ns / 1e6:.3f},'
             f'"service_time_ms":{service_ns / 1e6:.3f},"rt_ms":{(queue_ns + service_ns) / 1e6:.3f},'
             f'"cpu_time_ms":{self.meter.total_ns() / 1e6:.3f},"status":{_or_null(self._status)},'
-            f'"bytes_in":{self._bytes_in},"bytes_out":{_or_null(self._bytes_out)},'
-            f'"method":{_short(self._scope["method"])},"path":{_short(self._scope["path"])},'
-            f"{f'{_QUERY}{_short(query)},' if query else ''}{self._recorder.tail},"
-            f'"queue_source":{_REQUEST_START if self.origin.enqueue_ns is not None else "null"}}}\n'
+            f'"bytes_in":{self._bytes_in},"bytes_out":{_or_null(self._bytes_out)},{asked},'
+            f'{self._recorder.tail},"queue_source":{"null" if origin.enqueue_ns is None else _STAMPED}}}\n'
         )
 
 
-_QUERY = '"query":'
-_REQUEST_START = '"x-request-start"'
+_STAMPED = '"x-request-start"'
 _current: ContextVar[Span | None] = ContextVar("tracekit_span", default=None)
 
 
@@ -563,7 +605,7 @@ class Call:
 
     def __init__(self, span: Span, recorder: Recorder, peer: str) -> None:
         self._span, self._recorder, self._peer = span, recorder, peer
-        self._span_id = os.urandom(8).hex()
+        self._span_id = _new_id(8)
         self._start_ns, self._mono_ns = time_ns(), monotonic_ns()
         traceparent = span.traceparent(self._span_id)
         self.headers = {"traceparent": traceparent} if traceparent else {"x-trace-id": span.origin.trace_id}
@@ -619,7 +661,8 @@ class Tracing:
             await self._app(scope, receive, send)
         else:
             self._prepare()
-            await Span(self._recorder, {**scope, _TRACED: True}, receive, send).run(self._app)
+            scope[_TRACED] = True
+            await Span(self._recorder, scope, receive, send).run(self._app)
 
     def _prepare(self) -> None:
         """Once a process and event loop; here, too, for a server without lifespan events."""

@@ -24,6 +24,7 @@ main() {
   compile "$folder" dev --extra dev
   # The service runs without Tracekit: its image holds nothing of ours.
   compile "$folder" app --extra app --no-emit-package msgspec --no-emit-package psutil
+  compile "$folder" bench-app --extra bench-app --constraint requirements/app.txt
 }
 
 main "$@"

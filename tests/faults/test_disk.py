@@ -3,11 +3,12 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from conftest import Checkout
-from live import lines_of, marks_of, quality_of, start, state_of, wait_for
+from live import Clean, lines_of, marks_of, quality_of, start, state_of, wait_for
 from workload import fill
 
 
@@ -46,12 +47,33 @@ def test_a_full_disk_is_a_gap_that_ends_when_there_is_room_again(small: Checkout
     assert quality["collectors"]["proc"]["missing"] >= 3
 
 
-def test_a_disk_that_is_full_already_is_refused_before_anything_is_started(small: Checkout) -> None:
-    fill(small)
+def use_up_inodes(checkout: Checkout) -> None:
+    with suppress(OSError):
+        for number in range(200):
+            (checkout.root / "logs" / f"none-{number}").touch()
+
+
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes])
+def test_a_disk_without_room_or_inodes_is_refused_before_anything_is_started(
+    small: Checkout, finished_run: Clean, use_up: Callable[[Checkout], object]
+) -> None:
+    use_up(small)
     done = small.make("start-collect", "RUN_ID=none", "IFACE=lo")
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert not small.logs("none").exists()
+    finished_run("none")
+
+
+def test_a_disk_with_too_few_inodes_for_a_run_undoes_the_start(small: Checkout, finished_run: Clean) -> None:
+    use_up_inodes(small)
+    for number in range(4):  # the folder, and three of the twelve files
+        (small.root / "logs" / f"none-{number}").unlink()
+    done = small.make("start-collect", "RUN_ID=none", "IFACE=lo")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert not small.logs("none").exists()
+    finished_run("none")
 
 
 def test_a_second_start_on_a_full_disk_leaves_the_live_run_alone(small: Checkout) -> None:

@@ -98,3 +98,45 @@ def test_under_hidepid_an_ordinary_user_traces_his_own_processes_and_it_is_said_
     assert len([line for line in messages if "hidepid" in line]) == 1
     assert len(messages) <= 3  # one a cause, not one a tick
     assert_ticks_are_made(json.loads((folder / "cctf" / "quality.json").read_text())["collectors"]["proc"])
+
+
+def user_make(checkout: Checkout, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = as_nobody("make", "--no-print-directory", "-C", str(checkout.root), *words)
+    return checkout.run(*command, PATH=SYSTEM_PATH)
+
+
+def test_a_whole_run_works_for_an_ordinary_user_and_no_other_may_read_it(of_nobody: Checkout) -> None:
+    busy = as_nobody("sh", "-c", "while :; do :; done # tk-ordinary")
+    with subprocess.Popen(busy) as process:
+        try:
+            done = user_make(of_nobody, "start-collect", "RUN_ID=own", "IFACE=lo", "PROC_MATCH=tk-ordinary$")
+            assert done.returncode == 0, done.stderr
+            time.sleep(2.2)
+            assert user_make(of_nobody, "status", "RUN_ID=own").returncode == 0
+        finally:
+            stopped = user_make(of_nobody, "stop-collect", "RUN_ID=own")
+            process.kill()
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    for target in ("parse", "validate", "show"):
+        done = user_make(of_nobody, target, "RUN_ID=own")
+        assert done.returncode == 0, done.stderr
+    folder = of_nobody.logs("own")
+    assert {row["pid"] for row in lines_of(folder / "cctf" / "proc_cpu.jsonl")} >= {process.pid}
+    for path in (folder, *folder.rglob("*")):
+        found = path.stat()
+        assert (found.st_uid, found.st_mode & 0o007) == (NOBODY, 0), path
+
+
+def test_a_directory_of_another_user_is_refused_in_one_line(of_nobody: Checkout) -> None:
+    logs = of_nobody.root / "logs"
+    logs.mkdir(mode=0o755, exist_ok=True)  # root's
+    (logs / "theirs").mkdir(mode=0o755)
+    for run_id in ("mine", "theirs"):
+        done = user_make(of_nobody, "start-collect", f"RUN_ID={run_id}", "IFACE=lo")
+        assert done.returncode == 2
+        ours = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+        assert len(ours) == 1, ours
+        assert "Permission denied" in ours[0]
+    assert user_make(of_nobody, "status", "RUN_ID=mine").returncode == 2
+    assert [path.name for path in logs.iterdir()] == ["theirs"]
+    assert list((logs / "theirs").iterdir()) == []

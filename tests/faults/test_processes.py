@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import ROOT, Checkout, need
-from live import assert_ticks_are_made, lines_of, quality_of, start, stop
+from live import assert_ticks_are_made, holder_of, lines_of, quality_of, start, state_of, stop
 from workload import FULL, TICK_MS, children, cpu_of
 
 MANY = 3000 if FULL else 400
@@ -49,18 +49,59 @@ def test_hundreds_of_processes_are_all_sampled_at_every_tick(checkout: Checkout,
     assert all(seen == truth for seen in ticks.values()), {ts: len(seen) for ts, seen in ticks.items()}
 
 
+def test_thousands_of_processes_and_two_hundred_a_second_leave_three_quarters_of_a_core(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    short = tmp_path / "tk-churning"
+    shutil.copy("/bin/true", short)
+    lasts_s = 60 if FULL else 6
+    with children(tmp_path, "tk-crowd", [b"tk-crowd"] * MANY, is_busy=False):
+        start(checkout, "crowd", PROC_MATCH="^tk-(crowd|churning)$", PROC_REFRESH="1")
+        began, began_ms = time.monotonic(), collecting_ms(checkout, "crowd")
+        churn(short, 200 * lasts_s)
+        used_ms, took_ms = (
+            collecting_ms(checkout, "crowd") - began_ms,
+            (time.monotonic() - began) * 1000,
+        )
+        stop(checkout, "crowd")
+    account = quality_of(checkout, "crowd")["collectors"]["proc"]
+    assert_ticks_are_made(account)
+    assert account["expected"] >= lasts_s - 1
+    if FULL:
+        assert used_ms / took_ms <= 0.25, used_ms / took_ms
+    rows = lines_of(checkout.logs("crowd") / "proc_metrics.jsonl")
+    assert len(rows) >= 0.95 * MANY * account["expected"]
+
+
+def collecting_ms(checkout: Checkout, run_id: str) -> float:
+    """CPU of all that collects into the run, and of what it has waited for, so far."""
+    told = state_of(checkout, run_id)["collectors"].values()
+    ticks = 0
+    for pid in (holder_of(checkout, run_id), *(one["pid"] for one in told)):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks * TICK_MS
+
+
+def churn(program: Path, count: int) -> list[int]:
+    """Start so many processes at 200 a second, each for a moment; their pids."""
+    began, born = time.monotonic(), []
+    for number in range(count):
+        pid = os.posix_spawn(program, [program.name], {})
+        os.waitpid(pid, 0)
+        born.append(pid)
+        time.sleep(max(began + (number + 1) / 200 - time.monotonic(), 0))
+    return born
+
+
 def test_two_hundred_short_processes_a_second_cost_no_tick_and_none_is_forgotten(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     short = tmp_path / "tk-churn"
     shutil.copy("/bin/true", short)
     start(checkout, "churn", PROC_MATCH="^tk-churn$", PROC_REFRESH="1")
-    began, born = time.monotonic(), []
-    for number in range(1000):
-        pid = os.posix_spawn(short, ["tk-churn"], {})
-        os.waitpid(pid, 0)
-        born.append(pid)
-        time.sleep(max(began + (number + 1) / 200 - time.monotonic(), 0))
+    began = time.monotonic()
+    born = churn(short, 1000)
     lasted_s = time.monotonic() - began
     time.sleep(1.1)
     stop(checkout, "churn")

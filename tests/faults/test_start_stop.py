@@ -1,14 +1,16 @@
 """Start and stop twice, at once, from elsewhere, without the tools, or with false control state."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import Checkout, clean_environment
-from live import LO, Clean, marks_of, pid_of, quality_of, shadowed_path, start
+from live import LO, Clean, lines_of, marks_of, pid_of, quality_of, shadowed_path, start, stop
 
 from tracekit.runs import Run
 
@@ -141,3 +143,18 @@ def test_a_nic_that_is_not_there_is_refused_with_those_that_are(
     assert done.returncode == 2
     assert "no such network interface (there are " in done.stderr
     assert not checkout.logs("nonic").exists()
+
+
+def test_a_container_without_any_engine_is_told_and_costs_no_tick(checkout: Checkout, tmp_path: Path) -> None:
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).glob("*"):
+            if program.name not in ("docker", "podman") and not (tmp_path / program.name).exists():
+                (tmp_path / program.name).symlink_to(program)
+    start(checkout, "noengine", CONTAINER="svc", PATH=str(tmp_path))
+    time.sleep(2.2)
+    said = stop(checkout, "noengine", PATH=str(tmp_path))
+    assert "container svc never came" in said
+    account = quality_of(checkout, "noengine")["collectors"]["proc"]
+    assert account["expected"] >= 2
+    assert account["missing"] == 0
+    assert lines_of(checkout.logs("noengine") / "proc_metrics.jsonl") == []

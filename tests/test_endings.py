@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import Checkout, need
 from test_sampler import fake_process
+from workload import can_listen
 
 from tracekit.collect.proc.endings import Ending, Endings
 from tracekit.collect.proc.target import Target
-from tracekit.collect.proc.taskstats import ExitListener, TaskExit, parse_message
+from tracekit.collect.proc.taskstats import TaskExit, parse_message
 
 TASKS, TASK_S = 40, 0.05
 
@@ -147,14 +148,6 @@ def test_a_cut_message_gives_no_record_or_an_error_but_no_endless_loop(cut: int)
     except struct.error:
         return
     assert got == [] or cut >= 36 + 384  # all that is read of the record
-
-
-def can_listen() -> bool:
-    try:
-        ExitListener()
-    except OSError:
-        return False
-    return True
 
 
 SPAWN = """

@@ -18,6 +18,8 @@ from threading import Event, Thread
 
 from conftest import Checkout
 
+from tracekit.collect.taskstats import ExitListener
+
 FULL = os.environ.get("FULL") == "1"
 TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")
 
@@ -116,3 +118,12 @@ def fill(checkout: Checkout) -> Path:
                 pass
         except OSError:
             return path
+
+
+def can_listen() -> bool:
+    """Whether the kernel tells us how processes end."""
+    try:
+        ExitListener()
+    except OSError:
+        return False
+    return True

@@ -164,7 +164,7 @@ lint: check
 ## Measure against peers; figures are ratios within one run
 .PHONY: bench
 bench: check
-	@tools/setup.sh dev app
+	@tools/setup.sh dev app bench bench-app vegeta
 	@$(PYTHON) bench/run.py
 
 ## Measure what collecting costs, beside the peers there are (root; 10 minutes)
@@ -178,6 +178,12 @@ bench-collect: check
 bench-app: check
 	@tools/setup.sh app bench-app vegeta
 	@$(PYTHON) bench/run.py app
+
+## Measure parse against jq, DuckDB, Polars, stdlib json and wc
+.PHONY: bench-parse
+bench-parse: check
+	@tools/setup.sh bench
+	@$(PYTHON) bench/run.py parse
 
 ## Write docs/schema/ anew from the records (for developers)
 .PHONY: schema

@@ -25,6 +25,7 @@ main() {
   # The service runs without Tracekit: its image holds nothing of ours.
   compile "$folder" app --extra app --no-emit-package msgspec --no-emit-package psutil
   compile "$folder" bench-app --extra bench-app --constraint requirements/app.txt
+  compile "$folder" bench --extra bench
 }
 
 main "$@"

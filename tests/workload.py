@@ -18,7 +18,7 @@ from threading import Event, Thread
 
 from conftest import Checkout
 
-from tracekit.collect.taskstats import ExitListener
+from tracekit.collect.proc.taskstats import ExitListener
 
 FULL = os.environ.get("FULL") == "1"
 TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")

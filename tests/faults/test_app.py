@@ -5,15 +5,11 @@ import time
 
 import httpx
 from conftest import Checkout
+from live import wait_for
 from services import events, processes_of, rows, serving
-from test_disk import fill, small
-from test_life import wait_for
+from workload import FULL, fill
 
 from tracekit.collect import procfs
-
-__all__ = ["small"]  # a fixture
-
-FULL = bool(os.environ.get("FULL"))
 
 
 def test_a_full_disk_fails_no_request_and_is_one_mark_when_there_is_room_again(small: Checkout) -> None:

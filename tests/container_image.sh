@@ -7,7 +7,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-packages=(ca-certificates python3)
+packages=(ca-certificates python3 python3-venv)
 
 main() {
   local codename mirror sum tag

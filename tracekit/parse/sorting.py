@@ -4,6 +4,7 @@ An entry is a tuple that sorts as it should, of int, str, bytes and None. Blocks
 """
 
 import marshal
+import struct
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ Entry = tuple[Any, ...]
 MEMORY = 1 << 23  # bytes of lines that are sorted at a time
 FAN_IN = 32  # sorted files that are merged at a time
 _CHUNK = 1 << 16  # bytes of lines that are read from such a file at a time
+_LENGTH = struct.Struct("<I")
 
 
 class OutOfOrderError(Exception):
@@ -114,15 +116,14 @@ class Sorter:
     def _written(self, chunks: Iterator[list[Entry]]) -> BinaryIO:
         run: BinaryIO = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed when it is read
         for chunk in chunks:
-            marshal.dump(chunk, run, 2)  # version 2 looks for no shared objects: twice as fast
+            data = marshal.dumps(chunk, 2)  # version 2 looks for no shared objects: twice as fast
+            run.write(_LENGTH.pack(len(data)))
+            run.write(data)
         run.seek(0)
         return run
 
 
 def _chunks(run: BinaryIO) -> Iterator[list[Entry]]:
     with run:
-        while True:
-            try:
-                yield marshal.load(run)
-            except EOFError:
-                return
+        while head := run.read(_LENGTH.size):  # marshal.load would read a few bytes at a time
+            yield marshal.loads(run.read(_LENGTH.unpack(head)[0]))

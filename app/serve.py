@@ -27,6 +27,7 @@ def main() -> int:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # no header says who the client is
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )

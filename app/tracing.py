@@ -35,6 +35,7 @@ import socket
 import sys
 import threading
 import time
+import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -135,12 +136,12 @@ class Meter:
     def __init__(self) -> None:
         self.on_loop = 0
         self.began = 0  # of the step that runs just now; 0: none does
-        self.in_threads: list[int] = []  # append is atomic, += is not
+        self.in_threads: tuple[int, ...] | list[int] = ()
 
     def total_ns(self) -> int:
         """Until now; to be called on the event loop."""
         running = thread_time_ns() - self.began if self.began else 0
-        return self.on_loop + running + sum(self.in_threads)
+        return self.on_loop + running + (sum(self.in_threads) if self.in_threads else 0)
 
     def step(self, resume: Callable[..., Any], *arguments: Any) -> Any:
         """resume(*arguments), timed. A task that starts eagerly runs inside a step that is timed already."""
@@ -155,27 +156,49 @@ class Meter:
 
     def carry(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """function, timed in the thread that will run it."""
+        times = self.in_threads = self.in_threads or []
+        assert isinstance(times, list)
 
         def run(*arguments: Any, **named: Any) -> Any:
             began = thread_time_ns()
             try:
                 return function(*arguments, **named)
             finally:
-                self.in_threads.append(thread_time_ns() - began)
+                times.append(thread_time_ns() - began)  # atomic, as += is not
 
         return run
 
 
-class _Metered(Coroutine[Any, Any, Any]):
-    """A coroutine whose every step is timed: what a task runs, and what the request itself awaits."""
+@types.coroutine
+def _metered(coroutine: Any, meter: Meter) -> Generator[Any, Any, None]:
+    """Await the coroutine and time its every step: what await does, written out (PEP 380)."""
+    resume, value = coroutine.send, None
+    while True:
+        meter.began = thread_time_ns()
+        try:
+            waits_for = resume(value)
+        except StopIteration:
+            return
+        finally:
+            meter.on_loop += thread_time_ns() - meter.began
+            meter.began = 0
+        try:
+            resume, value = coroutine.send, (yield waits_for)
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            resume, value = coroutine.throw, error
 
-    __slots__ = ("_coroutine", "_meter", "_resume")
+
+class _MeteredTask(Coroutine[Any, Any, Any]):
+    """The coroutine of a task, each step timed. It may be closed before its first step, as any may."""
 
     def __init__(self, coroutine: Any, meter: Meter) -> None:
-        self._coroutine, self._meter, self._resume = coroutine, meter, coroutine.send
+        self._coroutine, self._meter = coroutine, meter
 
     def send(self, value: Any) -> Any:
-        return self._meter.step(self._resume, value)
+        return self._meter.step(self._coroutine.send, value)
 
     def throw(self, *error: Any) -> Any:
         return self._meter.step(self._coroutine.throw, *error)
@@ -186,19 +209,11 @@ class _Metered(Coroutine[Any, Any, Any]):
     def __await__(self) -> Generator[Any, Any, Any]:
         return self  # it has all of a generator that await uses
 
-    def __iter__(self) -> "_Metered":
+    def __iter__(self) -> "_MeteredTask":
         return self
 
-    def __next__(self) -> Any:  # step(), written out: each await of a request comes through here
-        meter = self._meter
-        if meter.began:
-            return self._resume(None)
-        meter.began = thread_time_ns()
-        try:
-            return self._resume(None)
-        finally:
-            meter.on_loop += thread_time_ns() - meter.began
-            meter.began = 0
+    def __next__(self) -> Any:
+        return self.send(None)
 
     def __getattr__(self, name: str) -> Any:  # cr_frame and the like, for asyncio's debugging
         return getattr(self._coroutine, name)
@@ -227,7 +242,7 @@ def _count_threads() -> None:
 
 def _carried(function: Callable[..., Any]) -> Callable[..., Any]:
     span = _current.get()
-    return span.meter.carry(function) if span and not span.is_recorded else function
+    return span.carry(function) if span and not span.is_recorded else function
 
 
 def _count_tasks(loop: asyncio.AbstractEventLoop) -> None:
@@ -238,7 +253,7 @@ def _count_tasks(loop: asyncio.AbstractEventLoop) -> None:
         context = named.get("context")
         span = context.get(_current) if context is not None else _current.get()
         if span and not span.is_recorded:
-            coroutine = _Metered(coroutine, span.meter)
+            coroutine = _MeteredTask(coroutine, span)
         if inner is not None:
             return inner(loop, coroutine, **named)
         return asyncio.Task(coroutine, loop=loop, **named)
@@ -481,20 +496,20 @@ class Recorder:
 # --- one request
 
 
-class Span:
+class Span(Meter):
     """One request on its way through the app."""
 
     __slots__ = (
         *("_bytes_in", "_bytes_out", "_is_gone", "_mono_ns", "_receive", "_recorder", "_scope", "_send"),
-        *("_start_ns", "_status", "is_recorded", "meter", "origin", "span_id"),
+        *("_start_ns", "_status", "is_recorded", "origin", "span_id"),
     )
 
     def __init__(self, recorder: Recorder, scope: Message, receive: Receive, send: Send) -> None:
+        super().__init__()
         self._recorder, self._scope, self._receive, self._send = recorder, scope, receive, send
         self._start_ns, self._mono_ns = time_ns(), monotonic_ns()
         self.origin = read_origin(scope["headers"], self._start_ns)
         self.span_id = _new_id(8)
-        self.meter = Meter()
         self.is_recorded = False
         self._status: int | None = None
         self._bytes_in = 0
@@ -512,7 +527,7 @@ class Span:
         """Have the app answer; the event is written in any case."""
         token = _current.set(self)
         try:
-            await _Metered(app(self._scope, self.receive, self.send), self.meter)
+            await _metered(app(self._scope, self.receive, self.send), self)
             self._fail()
         except Exception:
             self._fail()
@@ -577,25 +592,28 @@ class Span:
         origin, start_ns = self.origin, self._start_ns
         enqueue_ns = start_ns if origin.enqueue_ns is None else origin.enqueue_ns
         queue_ns = start_ns - enqueue_ns
+        service = f"{service_ns / 1e6:.3f}"
+        queue, total = ("0.000", service) if not queue_ns else _ms(queue_ns, queue_ns + service_ns)
         parent = f'"{origin.parent_id}"' if origin.parent_id else "null"
+        status = "null" if self._status is None else self._status
+        bytes_out = "null" if self._bytes_out is None else self._bytes_out
         asked = _asked(self._scope["method"], self._scope["path"], self._scope.get("query_string", b""))
         return (
             f'{{"ts_enqueue":{enqueue_ns // 10**6},"ts_start":{start_ns // 10**6},'
             f'"ts_end":{(start_ns + service_ns) // 10**6},"trace_id":"{origin.trace_id}",'
-            f'"span_id":"{self.span_id}","parent_id":{parent},"queue_time_ms":{queue_ns / 1e6:.3f},'
-            f'"service_time_ms":{service_ns / 1e6:.3f},"rt_ms":{(queue_ns + service_ns) / 1e6:.3f},'
-            f'"cpu_time_ms":{self.meter.total_ns() / 1e6:.3f},"status":{_or_null(self._status)},'
-            f'"bytes_in":{self._bytes_in},"bytes_out":{_or_null(self._bytes_out)},{asked},'
+            f'"span_id":"{self.span_id}","parent_id":{parent},"queue_time_ms":{queue},'
+            f'"service_time_ms":{service},"rt_ms":{total},"cpu_time_ms":{self.total_ns() / 1e6:.3f},'
+            f'"status":{status},"bytes_in":{self._bytes_in},"bytes_out":{bytes_out},{asked},'
             f'{self._recorder.tail},"queue_source":{"null" if origin.enqueue_ns is None else _STAMPED}}}\n'
         )
 
 
+def _ms(*durations_ns: int) -> tuple[str, ...]:
+    return tuple(f"{one / 1e6:.3f}" for one in durations_ns)
+
+
 _STAMPED = '"x-request-start"'
 _current: ContextVar[Span | None] = ContextVar("tracekit_span", default=None)
-
-
-def _or_null(value: int | None) -> int | str:
-    return "null" if value is None else value
 
 
 class Call:

@@ -90,6 +90,10 @@ class Endings:
             self._settled.clear()
             self._settled_since_ms = mono_ms
 
+    def forget(self) -> None:
+        """Records were lost, maybe of threads whose process waits for its last one here."""
+        self._groups.clear()
+
     def add(self, task: TaskExit) -> Ending | None:
         """Count a task; the process's ending where this was the last of its tasks."""
         group = self._groups.setdefault(task.tgid, _Group())

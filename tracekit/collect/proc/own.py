@@ -43,9 +43,10 @@ def _is_command(pid: int) -> bool:
     """Whether it is one of this project's commands for a run, or the make that calls it."""
     try:
         words = procfs.as_text(procfs.read(pid, "cmdline")).split("\0")
-        if any(word.endswith(_PROGRAMS) for word in words):
+        if any(str(ROOT / program) in words for program in _PROGRAMS):
             return True
-        if PurePath(words[0]).name != "make" or not _TARGETS & set(words):
+        is_make = PurePath(words[0]).name == "make" and not _TARGETS.isdisjoint(words)
+        if not is_make and not any(program in words for program in _PROGRAMS):
             return False
         return str(ROOT) in words or os.readlink(f"/proc/{pid}/cwd") == str(ROOT)  # noqa: PTH115 - no path
     except OSError:  # it has ended, or is another user's

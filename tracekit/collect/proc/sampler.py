@@ -234,6 +234,7 @@ class Sampler:
                 if ending:
                     ended.append(ending)
         except OSError as error:  # ENOBUFS: the kernel dropped some
+            self._endings.forget()
             yield lines.mark(stamp, "exits_lost", reason=str(error.strerror))
         for ending in ended:
             yield from self._take_ending(stamp, ending)
@@ -247,7 +248,8 @@ class Sampler:
             starttime = max(stamp.mono_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
-            if self._finder.has_refused(ending.pid) or self._children.is_launcher(ending.pid):
+            # A child of a launcher that nobody has looked at may be the target's.
+            if self._finder.has_refused(ending.pid) or not self._children.is_launcher(ending.ppid):
                 self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
             return
         self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)

@@ -18,6 +18,7 @@ _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 3, 1, 2
 _GET, _REGISTER_CPUMASK = 1, 3
 _AGGR_PID, _STATS = 4, 3
 _REQUEST, _ACK, _ERROR = 1, 4, 2
+_REQUEST_NUMBER = 0x7472  # a record that nobody asked for has 0
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BYTES = 8 << 20  # some 13,000 records between two readings
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr
@@ -83,16 +84,20 @@ class ExitListener:
         """Send a request with one attribute; the answer, once the kernel has taken it."""
         padded = value + b"\0" * (-len(value) % 4)
         body = _GENERIC.pack(command, 1, 0) + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + padded
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), family, _REQUEST | _ACK, 1, 0) + body)
-        answer = self._socket.recv(1 << 16)
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), family, _REQUEST | _ACK, _REQUEST_NUMBER, 0) + body)
+        answer = b""
         while True:
-            message = answer
-            if _HEADER.unpack_from(message)[1] != _ERROR:
-                message = self._socket.recv(1 << 16)  # the acknowledgement follows the answer
+            message = self._socket.recv(1 << 16)
+            _, what, _, number, _ = _HEADER.unpack_from(message)
+            if number != _REQUEST_NUMBER:
+                continue  # the record of a task that ends meanwhile
+            if what != _ERROR:
+                answer = message  # the acknowledgement follows
+                continue
             code = struct.unpack_from("=i", message, _HEADER.size)[0]
             if code:
                 raise OSError(-code, os.strerror(-code))
-            return answer
+            return answer or message
 
     def read(self) -> Iterator[TaskExit]:
         """The records that have arrived. Raises OSError (ENOBUFS) where the kernel had to drop some."""

@@ -42,6 +42,14 @@ def test_a_process_born_in_the_run_counts_from_its_birth(tmp_path: Path) -> None
     assert used(run_dir) == [(1500, 7, 30, 500), (2500, 7, 100, 1000), (3500, 7, 0, 1000)]
 
 
+def test_births_are_known_without_the_start_by_the_monotonic_clock(tmp_path: Path) -> None:
+    """run_meta.json need not tell it: any row with both clocks does."""
+    files = {"proc_metrics.jsonl": [proc(1500, 3), proc(2500, 13)], "resources.jsonl": [cpu(700), cpu(1700)]}
+    known = {"run_id": "r1", "started_ms": T0, "stopped_ms": T0 + 5000, "interval_ms": 1000}
+    run_dir = parsed(tmp_path, files, documents={"run_meta.json": known})
+    assert used(run_dir) == [(1500, 7, 30, 500), (2500, 7, 100, 1000)]
+
+
 def test_an_older_process_has_no_row_for_its_first_sample(tmp_path: Path) -> None:
     rows = [proc(1000, 900, born_ms=-10), proc(2000, 905, born_ms=-10)]
     assert used(parsed(tmp_path, {"proc_metrics.jsonl": rows})) == [(2000, 7, 50, 1000)]

@@ -19,6 +19,7 @@ from tracekit.collect.proc.sampler import Sampler
 from tracekit.collect.proc.target import Target
 
 NASTY = ["a) b", "py) R 1 (python", "x\nX", '"', "\\", "\u00e9", "", ":(){", "(((", "a b c d e f g"]
+BUSY = f"busy-for-the-test-{os.getpid()}"
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -248,7 +249,7 @@ def test_step_of_the_wall_clock_is_a_mark_with_its_size(tmp_path: Path) -> None:
 def busy() -> Iterator[subprocess.Popen[bytes]]:
     """A real process that computes until it is ended."""
     code = "import sys\nprint('on', flush=True)\nwhile True: sum(range(1000))"
-    process = subprocess.Popen([sys.executable, "-c", code, "busy-for-the-test"], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code, BUSY], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     yield process
@@ -259,7 +260,7 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_real_process_is_followed_to_its_end_and_its_ticks_are_the_kernels(
     busy: subprocess.Popen[bytes],
 ) -> None:
-    recording = Recording(target("busy-for-the-test"))
+    recording = Recording(target(BUSY))
     recording.sampler.tick(now())
     time.sleep(0.6)
     recording.sampler.tick(now())
@@ -279,7 +280,7 @@ def test_a_real_process_is_followed_to_its_end_and_its_ticks_are_the_kernels(
 
 
 def test_without_free_descriptors_processes_are_still_sampled(busy: subprocess.Popen[bytes]) -> None:
-    recording = Recording(target("busy-for-the-test"))
+    recording = Recording(target(BUSY))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     os.close(lowest)

@@ -169,3 +169,25 @@ def test_a_cgroup_made_anew_begins_with_what_lives_in_it() -> None:
     usage.settle(1, 5000.0, [lives(100)])
     assert usage.settle(2, 400.0, [lives(10)]) == 400.0 - 10 * MS
     assert usage.settle(2, 430.0, [lives(10)]) == 0.0  # rounding of two processes may be as large
+
+
+def test_a_child_told_after_its_parent_goes_to_the_account_that_the_parents_went_into() -> None:
+    waited = Waited(slack_ms=20)
+    waited.tell(10, 9, 100.0)
+    waited.tell(11, 10, 300.0)
+    waited.read(9, 430.0)
+    assert settle(waited) == 30.0
+
+
+def test_a_parent_and_its_child_that_end_together_are_counted_once(tmp_path: Path) -> None:
+    fake_process(tmp_path, 9, "shell", starttime=900)
+    fake_process(tmp_path, 10, "work", starttime=900, ppid=9, utime=10)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10, utime=300)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    tick(recording, 0)
+    end(tmp_path, 10)
+    end(tmp_path, 11)
+    fake_process(tmp_path, 9, "shell", starttime=900, cutime=310)
+    tick(recording, 1)
+    tick(recording, 2)
+    assert unattributed(recording) == []

@@ -11,7 +11,7 @@ PROC = "/proc"
 _BLOCK = 4096
 
 # Positions after the name in /proc/<pid>/stat. Source: proc(5); field 3 (state) is position 0.
-STATE, PPID, SESSION, UTIME, STIME, CUTIME, CSTIME, STARTTIME = 0, 1, 3, 11, 12, 13, 14, 19
+STATE, PPID, SESSION, UTIME, STIME, CUTIME, CSTIME, THREADS, STARTTIME = 0, 1, 3, 11, 12, 13, 14, 17, 19
 
 
 DEAD = (b"Z", b"X")  # states of a process that has ended
@@ -31,6 +31,11 @@ def parse_stat(line: bytes) -> Stat:
     if len(fields) <= STARTTIME:
         raise ValueError("a stat line has at least 22 fields")
     return Stat(as_text(line[opening + 1 : closing]), fields)
+
+
+def is_dead(fields: list[bytes]) -> bool:
+    """Whether the whole process has ended; its first thread may have, and others go on."""
+    return fields[STATE] in DEAD and int(fields[THREADS]) <= 1
 
 
 def as_text(raw: bytes) -> str:

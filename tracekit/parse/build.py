@@ -13,7 +13,7 @@ from tracekit.parse.place import building
 from tracekit.parse.quality import NOT_REPEATED, collector_quality, cover_proc_ticks, quality
 from tracekit.parse.reading import Account, Reader, ignore
 from tracekit.parse.sampled import Sampled
-from tracekit.parse.timeline import FarRows, Timeline, own_stopped_ms, steps_of_sampler
+from tracekit.parse.timeline import FarRows, Timeline, own_stopped_ms, started_mono_ms, steps_of_sampler
 from tracekit.parse.writing import write_json
 from tracekit.records import CCTF_VERSION, Manifest, Mark, Quality
 
@@ -56,8 +56,7 @@ class _Build:
         self._run_dir, self._documents, self._ledger = run_dir, documents, ledger
         self._node = documents.node.node if documents.node else ""
         run = documents.run
-        mono_ms = run.started_mono_ms if run.started_ms is not None else None
-        self._timeline = Timeline(run.started_ms or 0, mono_ms)
+        self._timeline = Timeline(run.started_ms or 0, started_mono_ms(run_dir, run))
         self._far = FarRows(run)
 
     def run(self) -> Result:

@@ -7,13 +7,17 @@ less the steps that the sampler's marks tell.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, Struct
 
-from tracekit.records import Mark, QualityMark, RunMeta
+from tracekit.records import Mark, MonoMs, QualityMark, RunMeta, TimeMs
 
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
 _STEADY_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
+_WITH_MONO = ("resources.jsonl", "links.jsonl", "marks.jsonl")
+_LOOKED_AT, _LINE_BYTES = 1000, 1 << 16  # lines at the beginning of such a file, and bytes of each
 _LOOK_MS = 100  # rows of one tick may be stamped this much later than the tick itself
 
 
@@ -83,6 +87,33 @@ class FarRows:
         detail = f"{name}: records outside of the run's time"
         if all(mark.detail != detail for mark in self.marks):
             self.marks.append(QualityMark(ts_ms=min(times), kind="outside_run", detail=detail))
+
+
+class _Moment(Struct):
+    """A row that has both clocks."""
+
+    ts_ms: TimeMs
+    mono_ms: MonoMs
+
+
+def started_mono_ms(run_dir: Path, run: RunMeta) -> int | None:
+    """The monotonic clock at started_ms: by run_meta.json, else by the first row with both clocks."""
+    if run.started_ms is None or run.started_mono_ms is not None:
+        return run.started_mono_ms if run.started_ms is not None else None
+    first = min(filter(None, map(_first_moment, (run_dir / name for name in _WITH_MONO))), default=None)
+    return first[1] - (first[0] - run.started_ms) if first else None
+
+
+def _first_moment(path: Path) -> tuple[int, int] | None:
+    if path.exists():
+        with path.open("rb") as lines:
+            for _ in range(_LOOKED_AT):
+                try:
+                    row = msgspec.json.decode(lines.readline(_LINE_BYTES), type=_Moment)
+                except msgspec.MsgspecError:
+                    continue
+                return row.ts_ms, row.mono_ms
+    return None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tracekit import units
 from tracekit.collect import procfs
-from tracekit.collect.proc.launchers import Launchers
+from tracekit.collect.proc.launchers import RECENT_MS, Launchers
 from tracekit.collect.proc.process import Process
 from tracekit.collect.proc.waited import Waited
 
@@ -39,6 +39,16 @@ class Children:
         """A process ended that is not the target's; its launcher may be one of the target's too."""
         self._waited.tell(pid, parent, cpu_ms)
 
+    def pass_over(self, pid: int, fields: list[bytes], is_ended_soon: bool) -> None:
+        """A process that is not the target's, when it is first looked at; fields: of its stat.
+
+        is_ended_soon: it is a command that will end, and nobody will tell of that."""
+        ticks = [int(fields[place]) for place in (procfs.UTIME, procfs.STIME, procfs.CUTIME, procfs.CSTIME)]
+        if is_ended_soon:
+            self._waited.tell(pid, int(fields[procfs.PPID]), self._to_ms(sum(ticks)))
+        elif self._is_old(int(fields[procfs.STARTTIME])):
+            self._waited.begin(pid, self._to_ms(sum(ticks[2:])))
+
     def is_launcher(self, pid: int) -> bool:
         """Whether it is followed as the parent of a process of the target's."""
         return pid in self._launchers
@@ -68,13 +78,17 @@ class Children:
         self._launchers.note(parent, mono_ms)
         launcher = self._launchers.follow(parent)
         if launcher:
-            self._begin(launcher)
+            self._begin(launcher, mono_ms - RECENT_MS)
             above = self._launchers.follow(launcher.ticks(procfs.PPID))
             if above:
-                self._begin(above)
+                self._begin(above, mono_ms - RECENT_MS)
 
-    def _begin(self, process: Process) -> None:
-        if self._to_ms(process.starttime) <= self._began_ms:
+    def _is_old(self, starttime: int, since_ms: int = 0) -> bool:
+        return self._to_ms(starttime) <= max(self._began_ms, since_ms)
+
+    def _begin(self, process: Process, since_ms: int = 0) -> None:
+        """since_ms: a launcher that is older has had others to wait for."""
+        if self._is_old(process.starttime, since_ms):
             self._waited.begin(process.pid, self._account_ms(process))
 
     def _account_ms(self, process: Process) -> float:

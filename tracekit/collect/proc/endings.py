@@ -17,6 +17,7 @@ from tracekit.collect.proc.target import Target
 from tracekit.collect.proc.taskstats import TaskExit
 
 _DEEPEST = 64  # ancestors looked at; a loop in a changing /proc must end
+_REMEMBERED = 5000
 _SETTLED_MS = 1000  # so long a verdict on an old process holds; the finder too takes it for past its exec
 
 
@@ -74,6 +75,7 @@ class Endings:
         self._by_name = by_name
         self._root = root
         self._groups: dict[int, _Group] = {}
+        self._lately: dict[int, int] = {}  # process: when it was born, or a little later
         self._clk_tck = os.sysconf("SC_CLK_TCK")
         self._now_ms = 0
         self._ended: dict[int, Ending] = {}  # of this batch, by pid: they may be each other's parents
@@ -121,7 +123,20 @@ class Endings:
             elapsed_ms=task.process_elapsed_us // 1000,
         )
         self._ended[ending.pid] = ending
+        self._lately.pop(ending.pid, None)
+        self._lately[ending.pid] = self._now_ms - ending.elapsed_ms
+        if len(self._lately) > _REMEMBERED:
+            del self._lately[next(iter(self._lately))]
         return ending
+
+    def has_ended(self, pid: int, born_ms: float) -> bool:
+        """Whether this is no other than a process whose record has come: it is still being torn down."""
+        return born_ms <= self._lately.get(pid, -1)
+
+    def pending_ms(self, pid: int) -> float:
+        """CPU of its threads that have ended since there are records."""
+        group = self._groups.get(pid)
+        return group.cpu_us / 1000 if group else 0.0
 
     def belongs(self, ending: Ending) -> bool:
         """Whether a process that was never sampled is the target's."""

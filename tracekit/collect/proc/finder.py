@@ -26,6 +26,13 @@ class Found(NamedTuple):
     container: str | None
 
 
+class Watch(NamedTuple):
+    """What the sampler knows of a process that is looked at, and is told of it."""
+
+    has_ended: Callable[[int, float, list[bytes]], bool]  # pid, birth in ms of boot time, fields of its stat
+    passed_over: Callable[[int, list[bytes], bool], object]  # pid, fields, whether it is the collector's own
+
+
 class Finder:
     """Looks for the target's processes; refresh: also after the first look that found any."""
 
@@ -33,17 +40,15 @@ class Finder:
         self,
         target: Target,
         refresh: bool,
-        take_dead: bool,
+        watch: Watch,
         clk_tck: int,
         say: Callable[[str], None],
         root: str = procfs.PROC,
     ) -> None:
-        """take_dead: also zombies, where nothing else tells their CPU. clk_tck: ticks a second.
-
-        say: one message for people, at most once each."""
+        """clk_tck: ticks a second. say: one message for people, at most once each."""
         self._target = target
         self._refresh = refresh
-        self._take_dead = take_dead
+        self._watch = watch
         self._clk_tck = clk_tck
         self._say = say
         self._root = root
@@ -123,15 +128,19 @@ class Finder:
     def _consider(self, pid: int, mono_ms: int) -> Found | None:
         try:
             stat = procfs.read_stat(pid, self._root)
-            if stat.fields[procfs.STATE] in procfs.DEAD and not self._take_dead:
-                return None  # its exit record has told its end, though nobody has waited for it
-            cmdline = procfs.read_cmdline(pid, self._root)
             starttime, ppid = int(stat.fields[procfs.STARTTIME]), int(stat.fields[procfs.PPID])
+            born_ms = units.ticks_to_ms(starttime, self._clk_tck)
+            if self._watch.has_ended(pid, born_ms, stat.fields):
+                return None
+            cmdline = procfs.read_cmdline(pid, self._root)
             if not self._target.takes(pid, stat.comm, cmdline):
-                born_ms = units.ticks_to_ms(starttime, self._clk_tck)
+                if pid not in self._refused:
+                    self._watch.passed_over(pid, stat.fields, self._target.is_ours(pid, ppid))
                 self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS)
                 return None
             if self._target.is_ours(pid, ppid):
+                if pid not in self._refused:
+                    self._watch.passed_over(pid, stat.fields, True)
                 self._refused[pid] = 0
                 if self._target.matches(stat.comm, ""):  # make's own command line holds the pattern itself
                     self._say("the collector's own processes match PROC_MATCH too; they are left out")

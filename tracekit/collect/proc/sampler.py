@@ -22,7 +22,7 @@ from tracekit.collect.proc import lines
 from tracekit.collect.proc.children import Children
 from tracekit.collect.proc.endings import Ending, Endings
 from tracekit.collect.proc.execs import ExecListener
-from tracekit.collect.proc.finder import Finder, Found
+from tracekit.collect.proc.finder import Finder, Found, Watch
 from tracekit.collect.proc.lines import Output
 from tracekit.collect.proc.process import Process
 from tracekit.collect.proc.target import Target
@@ -62,7 +62,9 @@ class Sampler:
         self._exits, self._execs = listeners
         self._root = root
         self._clk_tck = os.sysconf("SC_CLK_TCK")
-        self._finder = Finder(target, refresh, self._exits is None, self._clk_tck, output.say_once, root)
+        self._refresh = refresh
+        watch = Watch(self._has_ended, self._pass_over)
+        self._finder = Finder(target, refresh, watch, self._clk_tck, output.say_once, root)
         self._endings = Endings(target, self._is_in_sight, refresh, root)
         self._began_ms = clock.now().mono_ms
         self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, root)
@@ -213,7 +215,8 @@ class Sampler:
         """What an older process's ended threads used is in no exit record."""
         if units.ticks_to_ms(process.starttime, self._clk_tck) <= self._began_ms:
             with suppress(OSError, ValueError):  # it has just ended, or this kernel has no schedstat
-                process.dead_ms = procfs.dead_threads_ms(process.pid, self._clk_tck, self._root)
+                dead_ms = procfs.dead_threads_ms(process.pid, self._clk_tck, self._root)
+                process.dead_ms = max(dead_ms - self._endings.pending_ms(process.pid), 0.0)
 
     def _take_events(self, stamp: Stamp) -> Iterator[bytes]:
         """What has started since the last time, then what has ended."""
@@ -221,6 +224,21 @@ class Sampler:
             started = self._finder.look_at(self._execs.read(), self._processes, stamp.mono_ms)
             yield from self._add(list(started), stamp)
         yield from self._take_exits(stamp)
+
+    def _may_be_meant(self, ending: Ending) -> bool:
+        """Whether it is a launcher's child whose command line nobody has read while it lived."""
+        if not self._refresh or self._finder.has_refused(ending.pid):
+            return False
+        return self._children.is_launcher(ending.ppid)
+
+    def _has_ended(self, pid: int, born_ms: float, fields: list[bytes]) -> bool:
+        """Whether its end has been told, though it is still being torn down or nobody has waited for it."""
+        if self._exits is None:
+            return False
+        return procfs.is_dead(fields) or self._endings.has_ended(pid, born_ms)
+
+    def _pass_over(self, pid: int, fields: list[bytes], is_ours: bool) -> None:
+        self._children.pass_over(pid, fields, is_ended_soon=is_ours and self._exits is None)
 
     def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
         """The endings of the target's processes since the last time."""
@@ -248,8 +266,7 @@ class Sampler:
             starttime = max(stamp.mono_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
-            # A child of a launcher that nobody has looked at may be the target's.
-            if self._finder.has_refused(ending.pid) or not self._children.is_launcher(ending.ppid):
+            if not self._may_be_meant(ending):
                 self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
             return
         self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)

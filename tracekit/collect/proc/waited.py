@@ -10,6 +10,8 @@ Source: proc(5), /proc/pid/stat, fields 16 and 17; wait_task_zombie() in kernel/
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_REMEMBERED = 1000
+
 
 @dataclass
 class _Account:
@@ -26,18 +28,28 @@ class Waited:
         """slack_ms: the rounding of cutime and cstime; a difference up to it is none."""
         self._slack_ms = slack_ms
         self._accounts: dict[int, _Account] = {}
+        self._ended: dict[int, int] = {}  # the last ones: process, and whose account its own went into
 
     def begin(self, pid: int, waited_ms: float) -> None:
         """Process pid is older than the run, and so is what is in its account by now."""
+        self._ended.pop(pid, None)
         self._accounts[pid] = _Account(waited_ms, waited_ms)
 
     def read(self, pid: int, waited_ms: float) -> None:
         """What the kernel has in the account of pid now."""
+        self._ended.pop(pid, None)
         self._accounts.setdefault(pid, _Account()).read_ms = waited_ms
 
     def tell(self, pid: int, parent: int, cpu_ms: float) -> None:
         """Process pid ended; rows hold cpu_ms of its life's CPU, beside what its own account was told of."""
         own = self._accounts.pop(pid, None)
+        for _ in range(len(self._ended)):  # a parent that was told before its child
+            if parent not in self._ended:
+                break
+            parent = self._ended[parent]
+        self._ended[pid] = parent
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         account = self._accounts.setdefault(parent, _Account())
         account.told_ms += cpu_ms + (own.told_ms if own else 0.0)
 

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from conftest import need
 from test_sampler import Recording, fake_process, target, tick
 
@@ -111,6 +112,24 @@ def test_a_launcher_tells_of_what_it_waits_for_while_its_children_come_and_go(tm
     fake_process(tmp_path, 10, "launcher", starttime=900, cutime=950)
     tick(recording, 9)  # none of the target's has ended for long: this was something else
     assert unattributed(recording) == [20.0 * MS]
+
+
+@pytest.mark.parametrize(("left_out", "open_ticks"), [([21, 20], []), ([], [36])])
+def test_the_command_that_starts_the_run_is_none_of_its_launchers_other_children(
+    tmp_path: Path, left_out: list[int], open_ticks: list[int]
+) -> None:
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=500)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10)
+    fake_process(tmp_path, 20, "make", starttime=900, ppid=10, utime=1, cutime=15)  # what it called before
+    fake_process(tmp_path, 21, "python3", starttime=900, ppid=20, utime=20)
+    recording = Recording(target("work", root=tmp_path), refresh=True, root=str(tmp_path))
+    recording.sampler.leave_out(left_out)
+    tick(recording, 0)
+    end(tmp_path, 20)
+    end(tmp_path, 21)
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=500 + 1 + 15 + 20)
+    tick(recording, 1)
+    assert unattributed(recording) == [float(ticks * MS) for ticks in open_ticks]
 
 
 def test_a_launcher_that_ends_leaves_its_account_to_its_own(tmp_path: Path) -> None:

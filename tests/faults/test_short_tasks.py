@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Checkout, need
-from live import LO, lines_of, quality_of, start, stop
+from live import LO, lines_of, marks_of, quality_of, start, stop
 from workload import FULL, can_listen
 
 TASKS, TASK_MS = (200 if FULL else 100), 50
@@ -141,3 +141,17 @@ def test_without_exit_records_what_is_missing_is_stated_within_1_percent(
 def own_ms(pid: int) -> float:
     """CPU of the process itself so far, as the scheduler counts it (schedstat, field 1, ns)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+
+
+def test_what_the_same_shell_starts_the_run_with_is_not_the_targets(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    need(can_listen(), "exit records need root, the first pid namespace and Linux 5.19")
+    program = tmp_path / "tk-idle"
+    shutil.copy("/bin/sleep", program)
+    script = '"$0" 60 & make -s start-collect RUN_ID=sameshell PROC_MATCH="^tk-idle$"; sleep 3; kill $!'
+    done = checkout.run("bash", "-c", script, str(program), **LO)
+    stop(checkout, "sameshell")
+    assert "started" in done.stdout, done.stderr
+    assert lines_of(checkout.logs("sameshell") / "proc_metrics.jsonl")
+    assert marks_of(checkout, "sameshell", "unattributed") == []

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output=output,
         listeners=listeners,
     )
+    sampler.leave_out(starters)
     sampler.run(lambda seconds: _wait(seconds, ending, listeners))
     return cli.DONE
 

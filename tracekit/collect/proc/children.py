@@ -1,6 +1,6 @@
 """The CPU of children that ended and that no row holds, for the target's processes and their launchers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tracekit import units
 from tracekit.collect import procfs
@@ -20,6 +20,17 @@ class Children:
         self._waited = Waited(slack_ms=self._to_ms(2))
         self._launchers = Launchers(root)
         self._gone: list[Process] = []  # launchers, since the last time
+        self._strangers: set[int] = set()
+
+    def leave_out(self, pids: Iterable[int]) -> None:
+        """Follow these processes, which are older than the run, as none of the target's.
+
+        What they use goes into their parent's account, and a parent may be a launcher too."""
+        for pid in pids:
+            process = self._launchers.follow(pid)
+            if process:
+                self._begin(process)
+                self._strangers.add(pid)
 
     def came(self, process: Process, mono_ms: int) -> None:
         """A process of the target's has come into sight and was sampled."""
@@ -67,7 +78,12 @@ class Children:
         are_ends_told: by exit records, those of launchers too."""
         for launcher in self._gone if not are_ends_told else ():  # after the ends of its children
             own_ms = self._to_ms(launcher.ticks(procfs.UTIME, procfs.STIME))
-            self.ended(launcher.pid, launcher.ticks(procfs.PPID), own_ms, mono_ms)
+            parent = launcher.ticks(procfs.PPID)
+            if launcher.pid in self._strangers:
+                self._strangers.discard(launcher.pid)
+                self.another_ended(launcher.pid, parent, own_ms)
+            else:
+                self.ended(launcher.pid, parent, own_ms, mono_ms)
         self._gone.clear()
         return self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
 

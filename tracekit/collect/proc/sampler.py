@@ -75,6 +75,10 @@ class Sampler:
         self._ticks = Ticks(interval_ms)
         self._rows = 0  # of this tick
 
+    def leave_out(self, pids: Iterable[int]) -> None:
+        """Processes that live now and are none of the target's, though a parent of theirs may launch some."""
+        self._children.leave_out(pids)
+
     def run(self, wait: Callable[[float], str]) -> None:
         """Tick at each grid point of the wall clock.
 

@@ -159,7 +159,7 @@ def test_nasty_names_shift_no_field_and_come_back_from_json(checkout: Checkout, 
 REUSE = """
 import json, os, signal, subprocess, sys, time
 root, tests, target = sys.argv[1], sys.argv[2], 4000
-sys.path.insert(0, tests)
+sys.path[:0] = [tests, root]
 from workload import cpu_of
 
 def make(*words):

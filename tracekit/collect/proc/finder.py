@@ -67,6 +67,10 @@ class Finder:
         if self._target.container:
             self._is_settled, self._settles_ms = False, None
 
+    def ended(self) -> None:
+        """A process in sight ended: its pid may be another's by now, with no newer pid than before."""
+        self._list_at_ms = 0
+
     def look(self, known: Container[int], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
         """The target's processes that are not known yet."""
         if self._target.is_nothing or (self._is_settled and not self._refresh and not self._refused):

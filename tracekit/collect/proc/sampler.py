@@ -205,6 +205,7 @@ class Sampler:
     def _forget(self, process: Process) -> None:
         del self._processes[process.pid]
         process.close()
+        self._finder.ended()
         if not self._processes:
             self._finder.start_over()
 

@@ -92,13 +92,20 @@ def _wait(seconds: float, ending: int, listeners: Listeners) -> str:
     """What ends the wait; events are taken some at a time, for each waking costs more than it holds."""
     seconds = max(seconds, 0.0)
     deadline = time.monotonic() + seconds
-    watched = [ending, *(one.fileno() for one in listeners if one)]
-    ready, _, _ = select.select(watched, [], [], seconds)
+    execs = [listeners.execs.fileno()] if listeners.execs else []
+    exits = [listeners.exits.fileno()] if listeners.exits else []
+    ready, _, _ = select.select([ending, *execs, *exits], [], [], seconds)
     if not ready or (seconds == 0 and ending not in ready):
         return "tick"
-    if ending not in ready:
-        gather_s = START_S if listeners.execs and listeners.execs.fileno() in ready else END_S
-        ready, _, _ = select.select([ending], [], [], min(gather_s, max(deadline - time.monotonic(), 0.0)))
+
+    def gather(watched: list[int], at_most_s: float) -> list[int]:
+        left_s = max(deadline - time.monotonic(), 0.0)
+        return select.select([ending, *watched], [], [], min(at_most_s, left_s))[0]
+
+    if ending not in ready and not set(execs) & set(ready):
+        ready = gather(execs, END_S)  # a program that starts meanwhile does not wait as long
+    if ending not in ready and set(execs) & set(ready):
+        ready = gather([], START_S)
     return "end" if ending in ready else "events"
 
 

@@ -23,7 +23,7 @@ class Children:
         self._strangers: set[int] = set()
 
     def leave_out(self, pids: Iterable[int]) -> None:
-        """Follow these processes, which are older than the run, as none of the target's.
+        """Follow these processes as none of the target's.
 
         What they use goes into their parent's account, and a parent may be a launcher too."""
         for pid in pids:
@@ -50,15 +50,11 @@ class Children:
         """A process ended that is not the target's; its launcher may be one of the target's too."""
         self._waited.tell(pid, parent, cpu_ms)
 
-    def pass_over(self, pid: int, fields: list[bytes], is_ended_soon: bool) -> None:
-        """A process that is not the target's, when it is first looked at; fields: of its stat.
-
-        is_ended_soon: it is a command that will end, and nobody will tell of that."""
-        ticks = [int(fields[place]) for place in (procfs.UTIME, procfs.STIME, procfs.CUTIME, procfs.CSTIME)]
-        if is_ended_soon:
-            self._waited.tell(pid, int(fields[procfs.PPID]), self._to_ms(sum(ticks)))
-        elif self._is_old(int(fields[procfs.STARTTIME])):
-            self._waited.begin(pid, self._to_ms(sum(ticks[2:])))
+    def pass_over(self, pid: int, fields: list[bytes]) -> None:
+        """A process that is not the target's, when it is first looked at; fields: of its stat."""
+        if pid not in self._launchers and self._is_old(int(fields[procfs.STARTTIME])):
+            waited = int(fields[procfs.CUTIME]) + int(fields[procfs.CSTIME])
+            self._waited.begin(pid, self._to_ms(waited))
 
     def is_launcher(self, pid: int) -> bool:
         """Whether it is followed as the parent of a process of the target's."""

@@ -243,7 +243,9 @@ class Sampler:
         return procfs.is_dead(fields) or self._endings.has_ended(pid, born_ms)
 
     def _pass_over(self, pid: int, fields: list[bytes], is_ours: bool) -> None:
-        self._children.pass_over(pid, fields, is_ended_soon=is_ours and self._exits is None)
+        self._children.pass_over(pid, fields)
+        if is_ours and self._exits is None:  # nobody else tells of its end
+            self._children.leave_out([pid])
 
     def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
         """The endings of the target's processes since the last time."""

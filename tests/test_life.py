@@ -2,10 +2,11 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 from conftest import Checkout
-from live import LO, Clean, lines_of, pid_of, quality_of, start, wait_for
+from live import LO, Clean, lines_of, marks_of, pid_of, quality_of, start, stop, wait_for
 
 TOOLS = {"mpstat": "mpstat 1", "vmstat": "vmstat -Sm -t 1", "ifstat": "ifstat -i lo 1"}
 
@@ -29,6 +30,19 @@ def test_start_returns_when_every_collector_has_given_a_row(checkout: Checkout) 
     assert (folder / "proc_metrics.jsonl").read_bytes() == b""
     assert json.loads((folder / "run_meta.json").read_text())["started_ms"] % 1000 == 0
     assert checkout.make("stop-collect", "RUN_ID=ready").returncode == 0
+
+
+def test_start_does_not_wait_for_a_tick_that_is_far_away_and_its_silence_is_no_stall(
+    checkout: Checkout,
+) -> None:
+    start(checkout, "hourly", PROC_INTERVAL_MS="3600000", PROC_MATCH="^tk-nobody$")
+    time.sleep(4)  # two of them would be a stall of a sampler that ticks each second
+    stop(checkout, "hourly")
+    assert marks_of(checkout, "hourly", "stall") == []
+    quality = quality_of(checkout, "hourly")
+    assert quality["balanced"]
+    assert quality["collectors"]["proc"]["expected"] == 0  # no whole hour has passed
+    assert quality["collectors"]["cpu"]["got"] >= 3
 
 
 def test_more_of_the_host_is_recorded_where_it_is_asked_for_and_only_there(

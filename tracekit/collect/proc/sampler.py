@@ -92,6 +92,8 @@ class Sampler:
                 "/proc hides other users' processes (hidepid): only this user's are sampled"
             )
         self._target.find_container(is_any_sampled=False)  # an engine's answer may be there by the first tick
+        if self._interval_ms > LOOK_MS:
+            self._output.write(b"\n")  # alive: the start does not wait for a tick that may be an hour away
         deadline = time.monotonic() + clock.seconds_to_grid(self._interval_ms)
         while (what := wait(deadline - time.monotonic())) != "end":
             if what == "events":

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from tracekit.collect import catalog, clock
-from tracekit.collect.appender import Appender
+from tracekit.collect.appender import Appender, append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import LinkRows, plain_row
 from tracekit.errors import TracekitError
@@ -180,6 +180,35 @@ def test_a_line_that_was_written_in_part_is_cut_off_again(
     appender.append(b"torn line\n", 1)
     assert (tmp_path / "raw.jsonl").read_bytes() == b"whole\n"
     assert appender.last_error == "ENOSPC"
+
+
+def test_an_apps_line_behind_a_part_of_ours_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "marks.jsonl"
+    appender = Appender(path)
+    real_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        written = real_write(descriptor, data[:3])
+        with path.open("ab") as app:
+            app.write(b"app\n")
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    appender.append(b"torn line\n", 1)
+    assert path.read_bytes() == b"torapp\n"
+    assert appender.last_error == "ENOSPC"
+
+
+def test_a_single_line_goes_behind_a_half_one_and_never_through_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "marks.jsonl"
+    path.write_bytes(b'{"half":')
+    append_once(path, b"whole\n")
+    assert path.read_bytes() == b'{"half":\nwhole\n'
+    (tmp_path / "planted.jsonl").symlink_to(path)
+    with pytest.raises(OSError, match="symbolic"):
+        append_once(tmp_path / "planted.jsonl", b"whole\n")
 
 
 @pytest.mark.parametrize("collector", catalog.collectors(), ids=lambda one: one.name)

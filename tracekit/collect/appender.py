@@ -13,6 +13,42 @@ from typing import NamedTuple
 from tracekit.collect.clock import Stamp, now
 
 
+def open_raw(path: Path) -> int:
+    """A descriptor to append to a file of the run's directory, where an app may write too; mode 0640.
+
+    A planted symbolic link is not followed; a killed writer's half line is ended, so that it does not
+    swallow the next. Raises OSError."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            _write_all(descriptor, b"\n")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def append_once(path: Path, lines: bytes) -> None:
+    """Append whole lines to a raw file that nobody here holds open. Raises OSError."""
+    descriptor = open_raw(path)
+    try:
+        _write_all(descriptor, lines)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, lines: bytes) -> None:
+    written = os.write(descriptor, lines)
+    if written == len(lines):
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:  # no app has appended since
+        os.ftruncate(descriptor, end - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class Failure(NamedTuple):
     """A time in which nothing could be appended."""
 
@@ -31,25 +67,20 @@ class Appender:
 
         keep_bytes: so much is kept while it cannot be written, and written later."""
         self.path = path
-        self.rows = 0
         self.last_error: str | None = None
         self._lock = Lock()
         self._keep_bytes = keep_bytes
         self._pending = b""
         self._failed_at: Stamp | None = None
         self._lost = 0
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o640)
-        size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")  # a killed writer's half line must not swallow our first
+        self._descriptor = open_raw(path)
 
     def append(self, lines: bytes, count: int) -> Failure | None:
         """Append count newline-terminated lines; returns the failure that has just ended, if one has."""
         with self._lock:
             data = self._pending + lines
             try:
-                self._write_all(data)
+                _write_all(self._descriptor, data)
             except OSError as error:
                 self.last_error = errno.errorcode.get(error.errno or 0, str(error))
                 if len(data) <= self._keep_bytes:
@@ -59,7 +90,6 @@ class Appender:
                     self._lost += count
                 return None
             self._pending = b""
-            self.rows += count
             return self._ended_failure()
 
     def retry(self) -> Failure | None:
@@ -73,14 +103,6 @@ class Appender:
         failure = Failure(self.path.name, self.last_error or "unknown", self._failed_at, now(), self._lost)
         self._failed_at, self._lost, self.last_error = None, 0, None
         return failure
-
-    def _write_all(self, lines: bytes) -> None:
-        written = os.write(self._descriptor, lines)
-        if written == len(lines):
-            return
-        size = os.fstat(self._descriptor).st_size
-        os.ftruncate(self._descriptor, size - written)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def is_in_place(self) -> bool:
         """Whether path still names the file that is being written."""

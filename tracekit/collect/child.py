@@ -20,6 +20,7 @@ import msgspec
 
 from tracekit import jsonl, sources
 from tracekit.collect import procfs
+from tracekit.collect.appender import open_raw
 from tracekit.collect.catalog import Collector
 from tracekit.collect.clock import Stamp, now
 
@@ -61,7 +62,7 @@ class Child:
 
         messages: the file that its stderr is appended to. The program is killed with the thread that
         starts it, should the recorder be killed."""
-        with messages.open("ab", buffering=0) as stderr:
+        with os.fdopen(open_raw(messages), "ab", buffering=0) as stderr:
             self.process = subprocess.Popen(
                 [*dying_with_us(), str(self.collector.path)],
                 stdin=subprocess.DEVNULL,

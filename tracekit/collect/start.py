@@ -14,6 +14,7 @@ import msgspec
 
 from tracekit import ROOT, __version__, jsonl
 from tracekit.collect import catalog, clock, identity, procfs
+from tracekit.collect.appender import append_once
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import wait_for_end
 from tracekit.collect.inventory import write_module_inventory
@@ -66,7 +67,8 @@ def _refuse_full_disk(folder: Path) -> None:
     probe = folder / f".room.{os.getpid()}.tmp"
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        probe.write_bytes(b"\0" * ROOM_BYTES)
+        with jsonl.replacing(probe) as stream:
+            stream.write(b"\0" * ROOM_BYTES)
     except OSError as error:
         probe.unlink(missing_ok=True)
         if is_new and folder.exists():
@@ -170,8 +172,7 @@ def _mark_restart(run: Run, stopped_ms: int | None, ready_ms: int, state: str) -
     span = {"from_ms": stopped_ms, "to_ms": ready_ms}
     detail = f"collecting again into a {state} run"
     row = mark_row(clock.now(), "run", "restart", **span, reason="start-collect", detail=detail)
-    with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
-        marks.write(row)
+    append_once(run.dir / "marks.jsonl", row)
 
 
 def _start_recorder(run: Run, settings: Settings, nic: str, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 
 from tracekit import jsonl
 from tracekit.collect import clock, procfs
+from tracekit.collect.appender import append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import last_row_ms, mark_row
 from tracekit.errors import TracekitError
@@ -75,8 +76,8 @@ def _note_end(run: Run, stamp: Stamp, died: bool) -> None:
     if died:
         last_ms = last_row_ms(run.dir / "links.jsonl")
         span = {"from_ms": last_ms, "to_ms": stamp.ts_ms}
-        with (run.dir / "marks.jsonl").open("ab", buffering=0) as marks:
-            marks.write(mark_row(stamp, "recorder", "died", **span, reason="the recorder was killed"))
+        mark = mark_row(stamp, "recorder", "died", **span, reason="the recorder was killed")
+        append_once(run.dir / "marks.jsonl", mark)
     jsonl.update_document(run.dir / "run_meta.json", stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
     _note_clock(run.dir / "node_meta.json")
 

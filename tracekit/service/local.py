@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tracekit import ROOT
 from tracekit.collect import procfs
+from tracekit.collect.appender import open_raw
 from tracekit.errors import TracekitError
 from tracekit.service.plan import Plan, answers, prepare, refuse_taken_port
 from tracekit.service.state import TOKEN, Started, new_folder, note
@@ -28,7 +29,7 @@ def start(plan: Plan, environ: Mapping[str, str]) -> Started:
     folder = new_folder(plan.run)
     started = note(folder, plan, "local")
     own = {"TRACE_DIR": str(plan.run.dir), "KV_PATH": str(folder / "kv.sqlite"), TOKEN: started.token}
-    with (plan.run.dir / LOG).open("ab") as log:
+    with os.fdopen(open_raw(plan.run.dir / LOG), "ab", buffering=0) as log:
         process = subprocess.Popen(
             _command(plan),
             stdin=subprocess.DEVNULL,

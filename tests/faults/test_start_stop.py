@@ -100,6 +100,41 @@ def test_tool_that_ends_at_once_stops_the_start_and_leaves_nothing(
     finished_run("broken")
 
 
+NO_IFSTAT = "#!/bin/sh\nexit 1\n"
+
+
+def test_a_failed_start_in_an_apps_directory_leaves_the_apps_documents_alone(
+    checkout: Checkout, tmp_path: Path, finished_run: Clean
+) -> None:
+    folder = checkout.logs("apps")
+    folder.mkdir(parents=True)
+    modules = b'{"app_id": "refapp", "modules": []}'
+    (folder / "module_inventory.json").write_bytes(modules)
+    path = shadowed_path(tmp_path / "bin", "ifstat", NO_IFSTAT)
+    done = checkout.make("start-collect", "RUN_ID=apps", **LO, PATH=path)
+    assert done.returncode == 2
+    assert "ifstat ended before its first row (exit code 1)" in done.stderr
+    assert {one.name: one.read_bytes() for one in folder.glob("*.json")} == {"module_inventory.json": modules}
+    finished_run("apps")
+    start(checkout, "apps", NODE_ID="another")  # nothing of the failed one holds
+    stop(checkout, "apps")
+
+
+def test_a_failed_start_on_a_live_run_leaves_it_stopped_by_its_documents_too(
+    checkout: Checkout, tmp_path: Path, finished_run: Clean
+) -> None:
+    start(checkout, "half")
+    before_ms = time.time() * 1000
+    path = shadowed_path(tmp_path / "bin", "ifstat", NO_IFSTAT)
+    assert checkout.make("start-collect", "RUN_ID=half", **LO, PATH=path).returncode == 2
+    finished_run("half")
+    meta = json.loads((checkout.logs("half") / "run_meta.json").read_text())
+    assert before_ms - 1 <= meta["stopped_ms"] <= time.time() * 1000
+    clock = json.loads((checkout.logs("half") / "node_meta.json").read_text())["clock"]
+    assert clock["stop"] is not None
+    assert "was already stopped" in stop(checkout, "half")
+
+
 @pytest.mark.parametrize("missing", ["mpstat", "vmstat", "ifstat"])
 def test_missing_tools_are_named_before_anything_is_started(
     checkout: Checkout, tmp_path: Path, missing: str

@@ -46,8 +46,8 @@ def _start_alone(run: Run, settings: Settings, environ: Mapping[str, str]) -> tu
     settings = _as_recorded(settings, before, jsonl.read_document(run.dir / "run_meta.json"))
     nic = identity.find_nic(settings)
     _refuse_full_disk(run.dir)
+    was_live = _stop_live(run)
     with _undone_by_failure(run):
-        was_live = _stop_live(run)
         stopped_ms = jsonl.read_document(run.dir / "run_meta.json").get("stopped_ms")
         node_meta = _write_documents(run, settings, nic)
         ready = _start_recorder(run, settings, nic, environ)
@@ -114,6 +114,9 @@ def _undone_by_failure(run: Run) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(run.state, ignore_errors=True)
             raise
+        for path in set(folder.glob("*.json")) - kept.keys():
+            with suppress(OSError):
+                path.unlink()
         for path, content in kept.items():
             with suppress(OSError), jsonl.replacing(path) as stream:
                 stream.write(content)

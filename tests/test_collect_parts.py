@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tracekit.collect import catalog, clock
+from tracekit.collect import catalog, clock, status
 from tracekit.collect.appender import Appender, append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import LinkRows, plain_row
@@ -219,6 +219,52 @@ def test_every_collector_describes_itself(collector: catalog.Collector) -> None:
     assert f"`{collector.name}`" in (ROOT / "README.md").read_text()
     assert collector.series
     assert all(name.endswith(".jsonl") for name in collector.writes)
+
+
+HEADER = """#!/bin/sh
+# Summary: one.
+# Series: one
+# Writes: one.jsonl
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("# Needs: cat", "'cat' is not written as '# Needs: program (package name), ...'"),
+        ("# Needs: cat (package coreutils), ls", "is not written as '# Needs: "),
+        ("# Adds: two.jsonl", "'two.jsonl' is not written as '# Adds: file (with VARIABLE), ...'"),
+    ],
+)
+def test_a_header_line_in_another_form_is_refused_with_the_form(
+    tmp_path: Path, line: str, wanted: str
+) -> None:
+    path = tmp_path / "one.sh"
+    path.write_text(f"{HEADER}{line}\n")
+    with pytest.raises(TracekitError) as caught:
+        catalog.describe(path)
+    assert "one.sh: " in str(caught.value)
+    assert wanted in str(caught.value)
+
+
+def test_a_header_lists_each_program_with_its_package(tmp_path: Path) -> None:
+    path = tmp_path / "one.sh"
+    path.write_text(f"{HEADER}# Needs: cat (package coreutils), ps (package procps)\n")
+    assert catalog.describe(path).needs == (("cat", "coreutils"), ("ps", "procps"))
+
+
+def test_status_counts_the_rows_of_a_series_in_a_shared_file_over_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "_BLOCK", 7)
+    path = tmp_path / "resources.jsonl"
+    path.write_bytes(
+        b'{"ts_ms":1,"cpu_util":5}\n{"ts_ms":2,"mem_free_mb":9}\n{"ts_ms":3,"cpu_util":6}\n{"ts_ms":4,'
+    )
+    assert status.rows_of(path, "cpu") == (2, 3)
+    assert status.rows_of(path, "mem") == (1, 2)
+    assert status.rows_of(path, "load") == (3, 3)  # of a file of its own: every line
+    assert status.rows_of(tmp_path / "none.jsonl", "cpu") == (0, None)
 
 
 @pytest.mark.parametrize(("environ", "is_there"), [({}, False), ({"CONTAINER": "svc"}, True)])

@@ -1,15 +1,17 @@
 """A collector that is killed, stopped, or does not end when it is told to."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
-from conftest import Checkout
+from conftest import Checkout, copy_checkout
 from live import (
     Clean,
     assert_law,
     cpu_rows,
+    lines_of,
     marks_of,
     pid_of,
     quality_of,
@@ -20,6 +22,8 @@ from live import (
     wait_for,
 )
 from workload import FULL, TICK_MS, children
+
+from tracekit.runs import Run, state_home
 
 
 def test_killed_tool_is_restarted_within_two_seconds_and_its_gap_is_told(checkout: Checkout) -> None:
@@ -116,3 +120,38 @@ def test_tool_that_ignores_term_is_killed_and_it_is_said(
     assert "mpstat did not end at SIGTERM and was killed" in done.stderr
     assert time.monotonic() - began < 10
     finished_run("stubborn")
+
+
+WRONG = """#!/bin/bash
+# Summary: rows for two files, one of which it does not declare.
+# Series: wrong
+# Writes: wrong.jsonl
+# Errors: wrong.err
+echo 'a word for people' >&2
+while :; do
+  printf '{"one":1}\\n@elsewhere.jsonl {"two":2}\\n'
+  sleep 1
+done
+"""
+
+
+def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path: Path) -> None:
+    copy = copy_checkout(tmp_path / "kit")
+    wrong = copy.root / "tools" / "collectors" / "wrong.sh"
+    wrong.write_text(WRONG)
+    wrong.chmod(0o755)
+    try:
+        start(copy, "wrong")
+        folder = copy.logs("wrong")
+        assert wait_for(lambda: len(lines_of(folder / "wrong.jsonl")) >= 3, 8)
+        log = (Run("wrong", copy.root).state / "recorder.log").read_text()
+        shown = copy.make("status", "RUN_ID=wrong").stdout
+        stop(copy, "wrong")
+        (mark,) = marks_of(copy, "wrong", "undeclared")
+    finally:
+        copy.make("stop-collect")
+        shutil.rmtree(state_home(copy.root), ignore_errors=True)
+    assert (mark["collector"], mark["reason"]) == ("wrong", "elsewhere.jsonl")
+    assert log.count("wrong: its header does not declare elsewhere.jsonl; rows for it are lost") == 1
+    assert not (folder / "elsewhere.jsonl").exists()
+    assert "\n  a word for people\n" in shown

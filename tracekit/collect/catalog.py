@@ -12,6 +12,7 @@ start and by the tests.
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def describe(path: Path) -> Collector:
             break
         if found := _FIELD.match(line):
             fields[found.group(1)] = found.group(2)
-    adds = tuple(_ADDED.findall(fields.get("Adds", "")))
+    adds = _pairs(path, "Adds: file (with VARIABLE)", _ADDED, fields)
     for variable in (fields.get("Switch", "RUN_ID"), *(variable for _, variable in adds)):
         if variable not in BY_NAME:
             raise TracekitError(
@@ -71,12 +72,23 @@ def describe(path: Path) -> Collector:
             series=fields["Series"],
             writes=tuple(fields["Writes"].split()),
             adds=adds,
-            needs=tuple(_NEED.findall(fields.get("Needs", ""))),
+            needs=_pairs(path, "Needs: program (package name)", _NEED, fields),
             switch=fields.get("Switch"),
             errors=fields.get("Errors"),
         )
     except KeyError as error:
         raise TracekitError(f"{path.name}: its header lacks the line '# {error.args[0]}: ...'") from error
+
+
+def _pairs(
+    path: Path, form: str, wanted: "re.Pattern[str]", fields: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """What a field lists as "word (more), ...". form: how it is to be written, the field's name in front."""
+    text = fields.get(form.partition(":")[0], "")
+    found = [wanted.fullmatch(one.strip()) for one in text.split(",") if one.strip()]
+    if not all(found):
+        raise TracekitError(f"{path.name}: '{text}' is not written as '# {form}, ...'")
+    return tuple((one[1], one[2]) for one in found if one)
 
 
 def collectors() -> list[Collector]:

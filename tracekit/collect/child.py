@@ -26,6 +26,7 @@ from tracekit.collect.clock import Stamp, now
 
 Append = Callable[[str, bytes, int], None]  # file, lines, how many
 RowMaker = Callable[[Any, Stamp], bytes | None]
+Lost = Callable[[Collector, str], None]  # the file that it does not declare
 What = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
 _BLOCK = 1 << 16
 _STAMPED = b'{"ts_ms":'
@@ -37,7 +38,12 @@ class Child:
     events receives (child, "up") at its first output and (child, "ended") when its output ends."""
 
     def __init__(
-        self, collector: Collector, make_row: RowMaker, append: Append, events: "SimpleQueue[What]"
+        self,
+        collector: Collector,
+        make_row: RowMaker,
+        append: Append,
+        tell_lost: Lost,
+        events: "SimpleQueue[What]",
     ) -> None:
         self.collector = collector
         self.process: subprocess.Popen[bytes] | None = None
@@ -50,6 +56,8 @@ class Child:
         self._late = 0
         self._make_row = make_row
         self._append = append
+        self._tell_lost = tell_lost
+        self._undeclared: set[str] = set()
         self._events = events
 
     @property
@@ -133,11 +141,17 @@ class Child:
                     plain.append(line)
                 elif line.startswith(b"@"):
                     file, _, row = line[1:].partition(b" ")
-                    if file.decode() in self.collector.writes:
-                        yield file.decode(), row + b"\n", 1
+                    yield from self._routed(file.decode("utf-8", "replace"), row + b"\n")
                 elif line:
                     plain.append(_stamped(line))
             yield self.collector.writes[0], b"".join(line + b"\n" for line in plain), len(plain)
+
+    def _routed(self, file: str, row: bytes) -> Iterator[tuple[str, bytes, int]]:
+        if file in self.collector.writes:
+            yield file, row, 1
+        elif file not in self._undeclared:
+            self._undeclared.add(file)
+            self._tell_lost(self.collector, file)
 
     def signal(self, signum: signal.Signals) -> None:
         """Signal its whole session. Until reap() has collected it, its pid cannot be anybody else's."""

@@ -8,6 +8,7 @@ children; it ends at SIGTERM, when it has stopped them all.
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -77,13 +78,19 @@ class Recorder:
         if collector.name == "ifstat":
             make_row = LinkRows(f"{node}.nic", iface, self._tell_reset)
         interval_ms = int(self._environ["PROC_INTERVAL_MS"]) if collector.name == "proc" else 1000
-        return Care(Child(collector, make_row, self._journal.append, self._events), interval_ms)
+        child = Child(collector, make_row, self._journal.append, self._tell_lost, self._events)
+        return Care(child, interval_ms)
 
     def _messages_of(self, collector: Collector) -> Path:
         return self._run.dir / collector.errors if collector.errors else self._run.state / "recorder.log"
 
     def _tell_reset(self, detail: str) -> None:
         self._journal.mark("nic", "reset", detail=detail)
+
+    def _tell_lost(self, collector: Collector, file: str) -> None:
+        detail = f"{collector.name}: its header does not declare {file}; rows for it are lost"
+        sys.stderr.write(f"{detail}\n")  # the recorder's log
+        self._journal.mark(collector.series, "undeclared", reason=file, detail=detail)
 
     # --- the life of the run
 
@@ -254,6 +261,7 @@ class Recorder:
                 "starttime": care.child.starttime,
                 "series": care.child.collector.series,
                 "writes": care.child.collector.writes,
+                "errors": care.child.collector.errors,
                 "down": care.why if care.down_since else None,
             }
             for care in self._cares

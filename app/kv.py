@@ -1,15 +1,20 @@
-"""A key-value store in one SQLite file that all workers share; a connection a thread."""
+"""A key-value store in one SQLite file, which all workers share that have its path; a connection a thread."""
 
 import sqlite3
 import threading
 from pathlib import Path
 
 MAX_FILE_BYTES = 64 << 20
+WAIT_S = 5.0  # a writer waits so long for the others
 _PAGE_BYTES = 4096
 
 
 class FullError(Exception):
     """The store has reached its size, or the disk is full."""
+
+
+class BusyError(Exception):
+    """Others have been writing for longer than a writer waits."""
 
 
 class Store:
@@ -24,12 +29,16 @@ class Store:
             )
 
     def put(self, key: str, value: bytes) -> None:
-        """Set key. Raises FullError."""
+        """Set key. Raises FullError, BusyError; sqlite3.OperationalError where the file itself fails."""
         try:
             with self._connection() as connection:
                 connection.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (key, value))
-        except sqlite3.OperationalError as error:
-            raise FullError(str(error)) from error
+        except sqlite3.OperationalError as error:  # its text tells: Python 3.10 gives no code
+            if "full" in str(error):
+                raise FullError(str(error)) from error
+            if "locked" in str(error):
+                raise BusyError(str(error)) from error
+            raise
 
     def get(self, key: str) -> bytes | None:
         """The value of key, or None."""
@@ -39,7 +48,7 @@ class Store:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._path, timeout=5)
+            connection = sqlite3.connect(self._path, timeout=WAIT_S)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # a cache: nothing in it outlives the service
             connection.execute(f"PRAGMA max_page_count = {MAX_FILE_BYTES // _PAGE_BYTES}")

@@ -2,18 +2,19 @@
 
 Each request is served here and then passed on to the next hop, where DEFAULT_NEXT_URL names one; the
 client gets this hop's answer when all have done their work. Nothing here asks for itself: there is no
-health check and no probe. Environment: DEFAULT_NEXT_URL, KV_PATH, and what app/tracing.py takes.
+health check and no probe. Environment: DEFAULT_NEXT_URL, KV_PATH (the store that all workers share; without
+it each worker has one of its own, which ends with it), and what app/tracing.py takes.
 """
 
 import gzip
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -23,7 +24,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from app import limits
-from app.kv import FullError, Store
+from app.kv import BusyError, FullError, Store
 from app.relay import Relay
 from app.tracing import Tracing
 
@@ -33,12 +34,12 @@ _BURNERS = 4  # threads of /work at once; more would only fight for the interpre
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    path = os.environ.get("KV_PATH") or Path(tempfile.mkdtemp(prefix="svc-"), "kv.sqlite")
-    api.state.store = Store(Path(path))
-    api.state.relay = Relay(os.environ.get("DEFAULT_NEXT_URL", ""))
-    api.state.burners = anyio.CapacityLimiter(_BURNERS)
-    yield
-    await api.state.relay.close()
+    with TemporaryDirectory(prefix="svc-") as folder:
+        api.state.store = Store(Path(os.environ.get("KV_PATH") or f"{folder}/kv.sqlite"))
+        api.state.relay = Relay(os.environ.get("DEFAULT_NEXT_URL", ""))
+        api.state.burners = anyio.CapacityLimiter(_BURNERS)
+        yield
+        await api.state.relay.close()
 
 
 api = FastAPI(title="Tracekit reference service", lifespan=_lifespan, openapi_url=None)
@@ -110,6 +111,8 @@ async def set_value(request: Request, key: str) -> Response:
         await run_in_threadpool(request.app.state.store.put, key, body)
     except FullError as error:
         raise HTTPException(507, f"the store takes no more: {error}") from error
+    except BusyError as error:
+        raise HTTPException(503, f"the store is busy: {error}", {"Retry-After": "1"}) from error
     answer = JSONResponse({"key": key, "bytes": len(body)})
     return await _pass_on(request, answer, f"/kv/set/{key}", body)
 

@@ -15,10 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli
+from tracekit.errors import TracekitError
 from tracekit.runs import forget_awaited
 from tracekit.service import docker, local
 from tracekit.service.plan import Plan, choose_run, make_plan
-from tracekit.service.state import all_started
+from tracekit.service.state import Started, all_started
 from tracekit.settings import Settings
 
 
@@ -56,14 +57,24 @@ def _stop(settings: Settings) -> None:
         found = [one for one in found if one.run.run_id == settings["RUN_ID"]]
     if not found:
         cli.out("nothing to stop: no such service was started from here")
+    troubles = []
     for one in found:
-        notes = docker.end(one) if one.kind == "docker" else local.end(one)
-        one.forget()
-        cli.out(f"stopped the service on {one.host}:{one.port} of RUN_ID={one.run.run_id}")
-        for note in notes:
-            cli.warn(note)
-        if all(other.run != one.run for other in all_started()):
-            forget_awaited(one.run)
+        try:
+            _end(one)
+        except TracekitError as error:  # the others end all the same
+            troubles.append(f"{one.title}: {error}")
+    if troubles:
+        raise TracekitError("; ".join(troubles))
+
+
+def _end(one: Started) -> None:
+    notes = docker.end(one) if one.kind == "docker" else local.end(one)
+    one.forget()
+    cli.out(f"stopped {one.title}")
+    for note in notes:
+        cli.warn(note)
+    if all(other.run != one.run for other in all_started()):
+        forget_awaited(one.run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

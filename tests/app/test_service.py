@@ -140,6 +140,39 @@ def test_stop_ends_what_has_the_port_or_the_run_and_nothing_else(checkout: Check
         assert processes_of("two") == []
 
 
+def test_stop_ends_the_others_where_no_engine_answers_for_one(checkout: Checkout, tmp_path: Path) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    with serving(checkout, "behind"):
+        services = state_home(checkout.root) / ".service"
+        for name, told in (
+            ("0" * 32, {"kind": "docker", "run_id": "first", "host": "10.0.0.1", "port": 1}),
+            ("1" * 32, None),
+        ):
+            (services / name).mkdir()
+            (services / name / "service.json").write_text(json.dumps(told) if told else '{"kind":')
+        done = checkout.make("stop", PATH=path)
+        assert processes_of("behind") == []
+        assert "stopped a service whose start was cut short\n" in done.stdout
+        assert "None" not in done.stdout
+        assert done.returncode == 2
+        assert "the service on 10.0.0.1:1 of RUN_ID=first: no Docker engine answers" in done.stderr
+        assert [one.name for one in services.iterdir()] == ["0" * 32]  # for the next stop
+        (services / ("0" * 32) / "service.json").unlink()
+
+
+def test_clean_refuses_a_run_that_a_service_writes_to(checkout: Checkout) -> None:
+    with serving(checkout, "used"):
+        done = checkout.make("clean", "RUN_ID=used")
+        assert done.returncode == 2
+        assert "stop it first: make stop RUN_ID=used" in done.stderr
+        assert checkout.logs("used").is_dir()
+    assert checkout.make("clean", "RUN_ID=used").returncode == 0
+    assert not checkout.logs("used").exists()
+
+
 def test_stop_ends_workers_that_outlived_their_parent(checkout: Checkout, finished_run: Clean) -> None:
     with serving(checkout, "orphans", WORKERS="2"):
         first = min(processes_of("orphans"), key=lambda pid: pid != os.getsid(pid))

@@ -26,6 +26,11 @@ class Started:
         self.run = Run(str(told.get("run_id")))
         self.node = str(told.get("node"))
         self.host, self.port = str(told.get("host")), int(told.get("port") or 0)
+        self.title = (
+            f"the service on {self.host}:{self.port} of RUN_ID={self.run.run_id}"
+            if told
+            else "a service whose start was cut short"
+        )
         self.container = told.get("container")
         self.image, self.workers, self.scen = told.get("image"), told.get("workers"), told.get("scen")
 

@@ -112,7 +112,7 @@ install_vegeta() {
 }
 
 check_only() {
-  local code=0 extra
+  local code=0 extra command
   local -a packages
   mapfile -t packages < <(missing_packages | sort -u)
   if ((${#packages[@]})); then
@@ -122,7 +122,9 @@ check_only() {
   for extra in base "$@"; do
     [[ $extra != vegeta ]] || continue # told already
     if ! venv_works || ! is_installed "$extra"; then
-      printf 'missing: packages of requirements/%s.txt in .venv\n  install with: make setup\n' "$extra"
+      command='make setup'
+      [[ $extra == base ]] || command="tools/setup.sh $extra"
+      printf 'missing: packages of requirements/%s.txt in .venv\n  install with: %s\n' "$extra" "$command"
       code=1
     fi
   done

@@ -127,7 +127,7 @@ class ProcRss(Record, frozen=True):
 
 
 class ProcInventory(Record, frozen=True):
-    """A process came into sight, or ended; what is known of its end is in the last five fields."""
+    """A process came into sight, or ended; what is known of its end is in the last six fields."""
 
     ts_ms: TimeMs
     node: Name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Checkout, copy_checkout, need
-from services import events, rows
+from services import events, processes_of, rows
 
 from tracekit.runs import state_home
 
@@ -75,6 +75,7 @@ def vms(tmp_path: Path) -> Iterator[dict[str, Vm]]:
     finally:
         for vm in made.values():
             vm.checkout.make("stop")
+            vm.checkout.make("stop-collect")
             shutil.rmtree(state_home(vm.checkout.root), ignore_errors=True)
         for holder in holders:
             holder.kill()
@@ -82,12 +83,17 @@ def vms(tmp_path: Path) -> Iterator[dict[str, Vm]]:
 
 
 def test_one_request_is_one_trace_on_three_vms(vms: dict[str, Vm]) -> None:
-    starting, _, asking = BLOCKS
+    starting, collecting, asking = BLOCKS
     for command in starting.strip().splitlines():
         name = re.search(r"SCEN=(\w+)", command)
         assert name
         assert "serving RUN_ID=run1" in vms[name[1]].sh(command)
-    ask, load, grep, stop = (line.partition("  #")[0].strip() for line in asking.strip().splitlines())
+    services = processes_of("run1")
+    assert len(services) > 2 * len(NAMES)  # workers beside those that start them
+    assert "node=cloud0 stage=cloud" in vms["cloud"].sh(collecting.strip())
+    ask, load, grep, stop, stop_collect = (
+        line.partition("  #")[0].strip() for line in asking.strip().splitlines()
+    )
     trace_id = vms["endpoint"].sh(ask).split()[1]
     found = {name: vms[name].sh(grep.replace("<that id>", trace_id)) for name in NAMES}
     assert [found[name].count("\n") for name in NAMES] == [1, 2, 2]  # an event each, and two calls
@@ -118,3 +124,8 @@ def test_one_request_is_one_trace_on_three_vms(vms: dict[str, Vm]) -> None:
             assert sent <= {one["trace_id"] for one in events(vms[name].run1)}
     for name in NAMES:
         assert "stopped the service" in vms[name].sh(stop)
+    assert "stopped RUN_ID=run1" in vms["cloud"].sh(stop_collect)
+    # The namespaces here share one /proc, so the cloud sees what serves on all three, and nothing else.
+    told = [one for one in rows(vms["cloud"].run1, "proc_inventory.jsonl") if one["event"] == "seen"]
+    seen = {one["pid"] for one in told if one["comm"] != "sh"}  # that types the command itself
+    assert seen == set(services)

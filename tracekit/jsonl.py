@@ -36,17 +36,19 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of path, whole and flushed to disk, when the block ends well.
+def replacing(path: Path, is_flushed: bool = True) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of path, whole, when the block ends well.
 
-    The new file stands beside path meanwhile, under a name of this process; an error removes it."""
+    is_flushed: to disk before that; what can be made again need not wait for it. The new file stands beside
+    path meanwhile, under a name of this process; an error removes it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if is_flushed:
+                os.fsync(stream.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

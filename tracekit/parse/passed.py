@@ -68,7 +68,8 @@ class Passed:
         has_others = len(paths) > len(events)
         with ExitStack() as stack:
             stack.callback(out.end)
-            view = stack.enter_context(jsonl.replacing(self._run_dir / "events.jsonl")) if events else None
+            derived_path = self._run_dir / "events.jsonl"
+            view = stack.enter_context(jsonl.replacing(derived_path, is_flushed=False)) if events else None
             for entries in found:
                 kept = unique.kept(entries)
                 keys, text = known_keys(kept), text_of(kept)

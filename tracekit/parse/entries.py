@@ -66,16 +66,27 @@ class Entries:
         ]
         self._ids = _SAMPLES.get(out_name, ("trace_id", "span_id") if "span_id" in names else ("", ""))
         self._head = b'{"%b":' % self._key.encode() + b"%d,"
+        self._records: list[Any] = []
+        self._columns: dict[str, tuple[list[Any], set[type]]] = {}  # of these records
+
+    def _column(self, records: list[Any], name: str) -> tuple[list[Any], set[type]]:
+        """A field of all records, and the types of its values; looked up once for records in a row."""
+        if records is not self._records:
+            self._records, self._columns = records, {}
+        if name not in self._columns:
+            values = list(map(attrgetter(name), records))
+            self._columns[name] = values, set(map(type, values))
+        return self._columns[name]
 
     # --- what is wrong with a record
 
     def are_good(self, records: list[Any]) -> bool:
         """Whether complaint would find nothing in any of them; may be false where it would not."""
         wanted = [*self._required, *([] if self._defaults else [self._node_key])]
-        has_keys = _types(_column(records, self._key)) == {int}
-        if not has_keys or any(UnsetType in _types(_column(records, name)) for name in wanted):
+        has_keys = self._column(records, self._key)[1] == {int}
+        if not has_keys or any(UnsetType in self._column(records, name)[1] for name in wanted):
             return False
-        return all(map(_is_name, {value for name in self._names for value in _column(records, name)}))
+        return all(map(_is_name, set().union(*(self._column(records, name)[0] for name in self._names))))
 
     def complaint(self, record: Any) -> str | None:
         """What is wrong with it, as "reason: detail"; None where nothing is."""
@@ -110,17 +121,17 @@ class Entries:
                 batch.lines,
             ]
             for one in self._ids:
-                columns.append(_known(records, one) if one else repeat(None))
+                columns.append(self._known(records, one) if one else repeat(None))
             yield list(zip(*columns, strict=False))
 
     def _may_stay(self, batch: Batch[Any]) -> bool:
         """Whether the key stands first in each line, as we write it, and no default is missing.
 
         Keys of several lengths in one batch are not seen through; they cost a look at each line."""
-        keys = _column(batch.records, self._key)
-        if _types(keys) != {int}:
+        keys, types = self._column(batch.records, self._key)
+        if types != {int}:
             return False
-        if any(UnsetType in _types(_column(batch.records, name)) for name in self._defaults):
+        if any(UnsetType in self._column(batch.records, name)[1] for name in self._defaults):
             return False
         heads = self._head * len(keys) % tuple(keys)
         length = len(heads) // len(keys)
@@ -156,8 +167,8 @@ class Entries:
         return with_first(line, self._key, added)
 
     def _keys(self, records: list[Any]) -> list[int]:
-        keys = _column(records, self._key)
-        if _types(keys) == {int}:
+        keys, types = self._column(records, self._key)
+        if types == {int}:
             return keys
         return [
             key if isinstance(key, int) else NULL + (_value(record, "ts_end") or 0)
@@ -165,30 +176,20 @@ class Entries:
         ]
 
     def _nodes(self, records: list[Any]) -> Iterable[str]:
-        nodes = set(_column(records, self._node_key))
-        if len(nodes) == 1:  # one text for all of them
-            node = nodes.pop()
-            return repeat(self._defaults[self._node_key] if node is UNSET else node)
+        nodes, _ = self._column(records, self._node_key)
+        if len(set(nodes)) == 1:  # one text for all of them
+            return repeat(self._defaults[self._node_key] if nodes[0] is UNSET else nodes[0])
         default = self._defaults.get(self._node_key, "")
-        return [default if node is UNSET else node for node in _column(records, self._node_key)]
+        return [default if node is UNSET else node for node in nodes]
 
-
-def _known(records: list[Any], name: str) -> list[str | None]:
-    values = _column(records, name)
-    return [None if one is UNSET else one for one in values] if UnsetType in _types(values) else values
+    def _known(self, records: list[Any], name: str) -> list[str | None]:
+        values, types = self._column(records, name)
+        return [None if one is UNSET else one for one in values] if UnsetType in types else values
 
 
 @lru_cache(1024)
 def _is_name(value: str | UnsetType | None) -> bool:
     return not isinstance(value, str) or _NAME.search(value) is not None
-
-
-def _column(records: list[Any], name: str) -> list[Any]:
-    return list(map(attrgetter(name), records))
-
-
-def _types(values: list[Any]) -> set[type]:
-    return set(map(type, values))
 
 
 def _value(record: Any, name: str) -> Any:

@@ -8,6 +8,7 @@ that is really there twice, make a closer look necessary.
 import json
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -26,14 +27,42 @@ class Members:
         self._may_lack = any(not one.required for one in fields)
         # A field with another default than UNSET does not tell whether the line had it.
         self._can_count = all(one.required or one.default is UNSET for one in fields)
+        self._record, self._fields = record, fields
+        self._always = {one.name for one in fields}  # that all lines had so far
+        self._decoder = self._narrow = msgspec.json.Decoder(record)
+        if self._can_count and self._may_lack:
+            self._narrow_to([])
+
+    def decode(self, block: bytes) -> list[Any]:
+        """The records of a block of lines. Raises msgspec.MsgspecError where one is bad.
+
+        The members that all lines have are made required, so that decoding tells that they are there."""
+        try:
+            return self._narrow.decode_lines(block)
+        except msgspec.ValidationError:
+            records = self._decoder.decode_lines(block)
+            if self._can_count and self._may_lack:
+                self._narrow_to(records)
+            return records
+
+    def _narrow_to(self, records: list[Any]) -> None:
+        columns = {name: map(attrgetter(name), records) for name in self._always}
+        self._always = {name for name, values in columns.items() if UNSET not in values}
+        fields = [
+            (one.name, one.type, *([] if one.name in self._always else [UNSET])) for one in self._fields
+        ]
+        narrow = msgspec.defstruct(self._record.__name__, fields, frozen=True, kw_only=True, gc=False)
+        self._narrow = msgspec.json.Decoder(narrow)
 
     def are_doubled(self, block: bytes, records: Sequence[Any]) -> bool:
-        """Whether a line of the block has a member twice. block: good lines; records: what they hold."""
-        if self._can_count and block.count(b":") == self._told(records):
+        """Whether a line of the block has a member twice. block: good lines; records: of decode."""
+        colons = block.count(b":")
+        least = len(self._always) * len(records)
+        if self._can_count and (colons == least or colons == self._told(records)):
             return False
         objects = _OBJECT.decode_lines(block)
         members = sum(map(len, objects))
-        if members == block.count(b":"):
+        if members == colons:
             return False
         if members == block.count(b'":') and not _BLANKS.search(block):
             return False

@@ -110,7 +110,7 @@ class Reader(Generic[T]):
         try:
             if not block.isascii():
                 block.decode()
-            records: list[T] = self._decoder.decode_lines(block)
+            records: list[T] = self._members.decode(block)
             if len(records) != len(lines) or not _are_objects(lines) or b"\r" in block:
                 return None
             if self._members.are_doubled(block, records):

@@ -14,6 +14,7 @@ from tracekit.parse.entries import Entries
 from tracekit.parse.passing import Passing, Unique, text_of
 from tracekit.parse.reading import Account
 from tracekit.parse.rewriting import with_first
+from tracekit.parse.sorting import Entry
 
 scalar = st.one_of(
     st.sampled_from(["1.50", "1e3", "-0", "1E+2", "123456789012345678901234567890", "true", "null", "0.10"]),
@@ -162,6 +163,18 @@ def test_only_the_same_time_trace_and_span_is_a_duplicate(tmp_path: Path) -> Non
     assert all("status" not in row for row in rows)  # the first stays
     assert (accounts["events.1.jsonl"].duplicates, accounts["events.2.jsonl"].duplicates) == (0, 1)
     assert accounts["events.2.jsonl"].accepted == 0
+
+
+def test_a_duplicate_is_told_where_its_key_goes_on_in_the_next_block_before_others() -> None:
+    def entry(key: int, span: str, number: int) -> Entry:
+        return key, "vm1", 0, number, b"", "t", span
+
+    unique = Unique()
+    unique.kept([entry(1, "a", 1), entry(2, "b", 2)])
+    kept = unique.kept([entry(2, "b", 3), entry(2, "c", 4), entry(3, "b", 5)])
+    assert [one[-1] for one in kept] == ["c", "b"]
+    assert unique.duplicates[0] == 1
+    assert unique.kept([entry(3, "b", 6)]) == []
 
 
 @pytest.mark.parametrize(

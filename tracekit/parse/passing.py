@@ -87,9 +87,11 @@ class Unique:
 
     def kept(self, entries: list[Entry]) -> list[Entry]:
         """Those that are no duplicates. An entry without trace or span never is one."""
-        if not entries or self._has_only_new(entries):
-            return entries
-        return [entry for entry in entries if self._is_new(entry)]
+        going_on = bisect_left(entries, (self._at + 1,))  # so many have the last key once more
+        kept, others = [one for one in entries[:going_on] if self._is_new(one)], entries[going_on:]
+        if others and not self._has_only_new(others):
+            others = [one for one in others if self._is_new(one)]
+        return kept + others
 
     def _is_new(self, entry: Entry) -> bool:
         key = min(entry[KEY], NULL)
@@ -107,9 +109,9 @@ class Unique:
         return True
 
     def _has_only_new(self, entries: list[Entry]) -> bool:
-        """Whether the spans alone tell that none is a duplicate."""
-        first, last = entries[0][KEY], entries[-1][KEY]
-        if first == self._at or last >= NULL or len(set(map(_SPAN, entries))) < len(entries):
+        """Whether the spans alone tell that none is a duplicate. entries: above the last key."""
+        last = entries[-1][KEY]
+        if last >= NULL or len(set(map(_SPAN, entries))) < len(entries):
             return False
         at_last = entries[bisect_left(entries, (last,)) :]
         self._at, self._seen = last, {(entry[TRACE], entry[SPAN]): None for entry in at_last}

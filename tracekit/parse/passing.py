@@ -3,18 +3,23 @@
 Only the sort key moves to the front, and a missing node or stage is put in behind it.
 """
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from tracekit.errors import BadLineError
+from tracekit.parse.ahead import ahead
 from tracekit.parse.entries import KEY, LINE, NULL, ORDER, SPAN, TRACE, Entries
 from tracekit.parse.reading import BLOCK, Account, Reader, Reject, ignore
 from tracekit.parse.sorting import FAN_IN, Entry, Sorter, merged, straightened
 
 _WINDOW = 1 << 22  # bytes of lines that are held back to bring late ones into order
+_LARGE = 1 << 23  # bytes of a file that are worth a process to read them
 _RECENT = 20_000  # entries without a key among which a doubled one is told
 _KEY, _LINE, _SPAN = itemgetter(KEY), itemgetter(LINE), itemgetter(SPAN)
 
@@ -38,8 +43,12 @@ class Passing:
 
         Raises OutOfOrderError where a line comes too late for that: then read_again()."""
         reader = self._reader(reject, on_bytes)
+        has_cpus = len(os.sched_getaffinity(0)) > 1
         self._inputs = []
         for order, path in enumerate(self._paths):
+            if has_cpus and len(self._paths) <= FAN_IN and path.stat().st_size >= _LARGE:
+                self._inputs.append(self._relayed(order, path, reject, on_bytes))
+                continue
             account = self._accounts[path.name]
             batches = reader.read(path, account)
             self._inputs.append(self._entries.of(batches, order, path.name, account, reject))
@@ -61,6 +70,31 @@ class Passing:
             batches = reader.read(path, Account(), self._accounts[path.name].bytes)
             inputs.append(self._entries.of(batches, order, path.name, Account(), ignore))
         return _sorted(inputs, folder)
+
+    def _relayed(
+        self, order: int, path: Path, reject: Reject, on_bytes: Callable[[int], None] | None
+    ) -> Iterator[list[Entry]]:
+        """The entries of a file that another process reads; what else it tells comes with each block."""
+        account = self._accounts[path.name]
+        for entries, (account.lines, length, rejected), bad in ahead(self._told(order, path)):
+            if on_bytes:
+                on_bytes(length - account.bytes)
+            account.bytes, account.rejected = length, Counter(rejected)
+            for about, line in bad:
+                reject(BadLineError(*about), line)
+            yield entries
+
+    def _told(self, order: int, path: Path) -> Iterator[tuple[Any, ...]]:
+        """Each block of a file's entries, the account so far, and the bad lines since the last block."""
+        account, bad = Account(), list[tuple[Any, ...]]()
+
+        def reject(one: BadLineError, line: bytes) -> None:
+            bad.append(((one.file, one.line, one.reason, one.detail), line))
+
+        batches = self._reader(reject, None).read(path, account)
+        for entries in chain(self._entries.of(batches, order, path.name, account, reject), [[]]):
+            yield entries, (account.lines, account.bytes, dict(account.rejected)), bad
+            bad.clear()
 
     def _reader(self, reject: Reject, on_bytes: Callable[[int], None] | None) -> Reader[Any]:
         entries = self._entries

@@ -100,9 +100,9 @@ class Sorter:
             return
         self._spill()
         while len(self._runs) > FAN_IN:
-            runs = merged(map(_chunks, self._runs[:FAN_IN]))
+            runs = merged(map(unpacked, self._runs[:FAN_IN]))
             self._runs = [*self._runs[FAN_IN:], self._written(runs)]
-        yield from merged(map(_chunks, self._runs))
+        yield from merged(map(unpacked, self._runs))
 
     def _spill(self) -> None:
         if not self._entries:
@@ -116,14 +116,19 @@ class Sorter:
     def _written(self, chunks: Iterator[list[Entry]]) -> BinaryIO:
         run: BinaryIO = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed when it is read
         for chunk in chunks:
-            data = marshal.dumps(chunk, 2)  # version 2 looks for no shared objects: twice as fast
-            run.write(_LENGTH.pack(len(data)))
-            run.write(data)
+            run.write(packed(chunk))
         run.seek(0)
         return run
 
 
-def _chunks(run: BinaryIO) -> Iterator[list[Entry]]:
-    with run:
-        while head := run.read(_LENGTH.size):  # marshal.load would read a few bytes at a time
-            yield marshal.loads(run.read(_LENGTH.unpack(head)[0]))
+def packed(value: Any) -> bytes:
+    """As unpacked reads it. value: of int, str, bytes, None, tuples, lists and dicts."""
+    data = marshal.dumps(value, 2)  # version 2 looks for no shared objects: twice as fast
+    return _LENGTH.pack(len(data)) + data
+
+
+def unpacked(stream: BinaryIO) -> Iterator[Any]:
+    """The values in a stream, which it closes at its end. Raises EOFError where the last one is cut off."""
+    with stream:
+        while head := stream.read(_LENGTH.size):  # marshal.load would read a few bytes at a time
+            yield marshal.loads(stream.read(_LENGTH.unpack(head)[0]))

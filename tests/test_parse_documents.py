@@ -52,6 +52,8 @@ ADAPTER_ONLY: dict[str, Row | bytes | None] = {"node_meta.json": None, "run_meta
         {"run_meta.json": {"run_id": "r1", "started_ms": "1"}},
         {"module_inventory.json": b"[]"},
         {"link_meta.json": {"BW_bps": "1"}},
+        {"run_meta.json": b'{"run_id":"r1","started_ms":%d,"scen":"\\ud800"}' % T0},  # half of a pair
+        {"module_inventory.json": b'{"modules":[],"x":1e400}'},
     ],
 )
 @pytest.mark.parametrize("has_older", [True, False])
@@ -70,6 +72,25 @@ def test_a_broken_document_is_refused_and_an_older_cctf_stays(
     assert after == before
     assert (run_dir / "cctf").exists() == has_older
     assert not list(run_dir.glob(".cctf.*"))
+
+
+@pytest.mark.parametrize(("text", "told"), [(None, "is missing"), (b"{}", "is empty")])
+def test_what_is_wrong_with_node_meta_is_told(tmp_path: Path, text: bytes | None, told: str) -> None:
+    run_dir = make_run(tmp_path / "r1", RAW, documents={"node_meta.json": text})
+    with pytest.raises(TracekitError, match=f"node_meta.json {told}"):
+        build(run_dir)
+
+
+def test_a_run_that_counts_nothing_in_ticks_needs_no_clk_tck(tmp_path: Path) -> None:
+    seen: Row = {"ts_ms": T0, "event": "seen", "pid": 7, "starttime": 9}
+    files: dict[str, list[Row] | bytes] = {"proc_metrics.jsonl": b"", "proc_inventory.jsonl": [seen]}
+    documents: dict[str, Row | bytes | None] = {"node_meta.json": node_meta("r1", clk_tck=None)}
+    run_dir = parsed(tmp_path, files, documents=documents)
+    assert rows_of(run_dir, "proc_cpu.jsonl") == []
+    end = {**seen, "event": "end", "utime": 1, "stime": 0}
+    make_run(run_dir, {"proc_inventory.jsonl": [seen, end]}, documents=documents)
+    with pytest.raises(TracekitError, match="clk_tck"):
+        build(run_dir)
 
 
 def test_a_second_parse_gives_the_same_bytes_and_leaves_raw_files(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ def _refuse_constant(text: str) -> Any:
 def read_document(path: Path) -> dict[str, Any]:
     """The object in a .json file; {} where there is no such file.
 
-    Raises TracekitError where the file is empty, torn or no object."""
+    Raises TracekitError where the file is empty, torn, no object, or not to be written again as it is."""
     try:
         value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        encode(value)  # Python reads half of a surrogate pair, and 1e400 as infinity; neither can be written
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:

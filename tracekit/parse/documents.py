@@ -30,8 +30,9 @@ def read_documents(run_dir: Path) -> Documents:
     node_raw = jsonl.read_document(run_dir / "node_meta.json")
     if any((run_dir / name).exists() for name in _COLLECTED):
         if not node_raw:
+            wrong = "is empty" if (run_dir / "node_meta.json").exists() else "is missing"
             raise TracekitError(
-                f"{run_dir}/node_meta.json is missing: nobody knows which node this was; restore it"
+                f"{run_dir}/node_meta.json {wrong}: nobody knows which node this was; restore it"
             )
         if run_raw.get("started_ms") is None:
             raise TracekitError(

@@ -102,14 +102,10 @@ class Sampled:
 
     def processes(self) -> None:
         """proc_metrics.jsonl, and the ends in the cctf's proc_inventory.jsonl, -> three files."""
-        clk_tck = self._documents.node.clk_tck if self._documents.node else None
+        clk_tck = self._clk_tck()
         started_ms = self._documents.run.started_ms or 0
 
         def make(outs: list[LinesFile]) -> ProcSeries:
-            if not clk_tck:
-                raise TracekitError(
-                    f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing; restore it"
-                )
             ends = endings(self._read_again("proc_inventory.jsonl", ProcInventory), clk_tck)
             rest = remainders(self._read_again("marks.jsonl", Mark))
             told: Iterator[Ending | Remainder] = merge(ends, rest, key=attrgetter("ts_ms"))
@@ -122,6 +118,21 @@ class Sampled:
             if series.unattributed_ms:
                 detail = f"proc: {series.unattributed_ms:.0f} ms of CPU can be given to no process"
                 self.added.append(QualityMark(ts_ms=started_ms, kind="unattributed", detail=detail))
+
+    def _clk_tck(self) -> int:
+        """Kernel ticks a second; 0 where nobody knows and nothing is counted in ticks.
+
+        Raises TracekitError where something is."""
+        clk_tck = self._documents.node.clk_tck if self._documents.node else None
+        rows = self._run_dir / "proc_metrics.jsonl"
+        if clk_tck or not rows.exists():
+            return clk_tck or 0
+        ends = self._read_again("proc_inventory.jsonl", ProcInventory)
+        if rows.stat().st_size or any(row.utime is not None for row in ends):
+            raise TracekitError(
+                f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing; restore it"
+            )
+        return 0
 
     def _read_again(self, name: str, record: type[T]) -> Iterator[T]:
         """The records of a file of this cctf that is written already."""

@@ -201,6 +201,24 @@ def test_a_placement_event_gets_node_id_and_no_node(tmp_path: Path) -> None:
     assert rows == [{"ts": 1, "node_id": "vm1", "event": "start"}]
 
 
+@pytest.mark.parametrize("node", ["vm1", ""])
+def test_a_placement_event_that_says_node_keeps_it_as_its_node_id(tmp_path: Path, node: str) -> None:
+    (tmp_path / "placement_events.jsonl").write_bytes(
+        lines([{"ts": 1, "event": "start", "node": "b"}, {"ts": 1, "event": "start", "node": "a"}])
+    )
+    entries, account = Entries("placement_events.jsonl", node, ""), Account()
+    passing = Passing(entries, [tmp_path / "placement_events.jsonl"], {"placement_events.jsonl": account})
+    found = [entry for block in passing.read(lambda *_: None, tmp_path) for entry in block]
+    assert [json.loads(one)["node_id"] for one in text_of(found).splitlines()] == ["a", "b"]  # ties: by node
+    assert account.lines == account.accepted == 2
+
+
+def test_a_node_that_can_be_none_is_refused_by_either_name(tmp_path: Path) -> None:
+    files = {"placement_events.jsonl": line({"ts": 1, "event": "start", "node": "a b"})}
+    _, accounts, _, _ = passed(tmp_path, files, "placement_events.jsonl")
+    assert accounts["placement_events.jsonl"].rejected == {"type": 1}
+
+
 def test_number_text_and_unknown_fields_stay(tmp_path: Path) -> None:
     text = b'{"rt_ms":1.50,"mine":{"a":[1e3,0.10]},"ts_enqueue":7,"node":"n","stage":"s","cpu_time_ms":2e0}'
     _, _, _, found = passed(tmp_path, {"events.1.jsonl": text + b"\n"})

@@ -54,6 +54,9 @@ class Entries:
         self.record = loose(file.record)
         self._key = file.sort_key
         self._node_key = "node_id" if "node_id" in names else "node"
+        self._by_other_name = self._node_key == "node_id"  # lines that say `node` are taken too
+        if self._by_other_name:
+            self._names.append("node")
         self._defaults = {self._node_key: node} if node else {}
         if "stage" in names and stage:
             self._defaults["stage"] = stage
@@ -98,7 +101,7 @@ class Entries:
                 return f"type: Expected a name such as {_NAME.pattern} - at `$.{name}`"
         if self._key == "ts_enqueue" and _value(record, self._key) is None is _value(record, "ts_end"):
             return "no_stamp: neither ts_enqueue nor ts_end is known"
-        if not self._defaults and getattr(record, self._node_key) is UNSET:
+        if not self._defaults and getattr(record, self._node_key) is UNSET is record.node:
             return "no_node: the line names no node, and there is no node_meta.json that does"
         return None
 
@@ -131,7 +134,8 @@ class Entries:
         keys, types = self._column(batch.records, self._key)
         if types != {int}:
             return False
-        if any(UnsetType in self._column(batch.records, name)[1] for name in self._defaults):
+        added = {self._node_key, *self._defaults}
+        if any(UnsetType in self._column(batch.records, name)[1] for name in added):
             return False
         heads = self._head * len(keys) % tuple(keys)
         length = len(heads) // len(keys)
@@ -155,8 +159,8 @@ class Entries:
         added: list[tuple[str, str | None]] = [
             (name, value) for name, value in self._defaults.items() if getattr(record, name) is UNSET
         ]
-        if self._node_key == "node_id" and record.node is not UNSET:  # it says its node, by the other name
-            added = [(name, record.node if name == "node_id" else value) for name, value in added]
+        if self._by_other_name and record.node is not UNSET and record.node_id is UNSET:
+            added = [("node_id", record.node), *(one for one in added if one[0] != "node_id")]
         key = getattr(record, self._key)
         if isinstance(key, int):
             head = self._head % key
@@ -176,11 +180,14 @@ class Entries:
         ]
 
     def _nodes(self, records: list[Any]) -> Iterable[str]:
-        nodes, _ = self._column(records, self._node_key)
-        if len(set(nodes)) == 1:  # one text for all of them
-            return repeat(self._defaults[self._node_key] if nodes[0] is UNSET else nodes[0])
+        column, _ = self._column(records, self._node_key)
         default = self._defaults.get(self._node_key, "")
-        return [default if node is UNSET else node for node in nodes]
+        if self._by_other_name:
+            pairs = zip(column, self._column(records, "node")[0], strict=True)
+            column = [other if node is UNSET else node for node, other in pairs]
+        if len(set(column)) == 1:  # one text for all of them
+            return repeat(default if column[0] is UNSET else column[0])
+        return [default if node is UNSET else node for node in column]
 
     def _known(self, records: list[Any], name: str) -> list[str | None]:
         values, types = self._column(records, name)

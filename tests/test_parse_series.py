@@ -177,3 +177,14 @@ def test_unattributed_cpu_is_a_row_without_a_pid_and_one_mark_with_the_sum(tmp_p
         "unattributed",
         "proc: 350 ms of CPU can be given to no process",
     )
+
+
+def test_unattributed_cpu_without_dt_ms_is_over_the_span_of_its_mark(tmp_path: Path) -> None:
+    marks = [
+        mark("proc", "unattributed", 1000, 2500, reason="children", cpu_ms=7),
+        mark("proc", "unattributed", 2500, None, reason="children", cpu_ms=9),  # over an unknown time: no row
+        mark("proc", "unattributed", 2500, 3000, reason="children"),
+    ]
+    run_dir = parsed(tmp_path, {"proc_metrics.jsonl": b"", "marks.jsonl": marks})
+    rows = rows_of(run_dir, "proc_cpu.jsonl")
+    assert [(row["ts_ms"] - T0, row["cpu_ms"], row["dt_ms"]) for row in rows] == [(2500, 7, 1500)]

@@ -55,9 +55,19 @@ class Remainder(NamedTuple):
 def remainders(marks: Iterable[Mark]) -> Iterator[Remainder]:
     """What the sampler left unattributed: by the accounts of parents, which are polled, or by a cgroup."""
     for mark in marks:
-        if mark.kind == "unattributed" and mark.cpu_ms is not UNSET and mark.dt_ms is not UNSET:
+        dt_ms = _span_ms(mark)
+        if mark.kind == "unattributed" and mark.cpu_ms is not UNSET and dt_ms is not None:
             source = "cgroup" if mark.reason == "cgroup" else "poll"
-            yield Remainder(mark.ts_ms, mark.cpu_ms, mark.dt_ms, source)
+            yield Remainder(mark.ts_ms, mark.cpu_ms, dt_ms, source)
+
+
+def _span_ms(mark: Mark) -> float | None:
+    """The length of a mark's span by the monotonic clock, else by its stamps; None where neither tells."""
+    if mark.dt_ms is not UNSET:
+        return mark.dt_ms
+    if mark.from_ms is None or mark.to_ms is None or mark.to_ms < mark.from_ms:
+        return None
+    return mark.to_ms - mark.from_ms
 
 
 def endings(rows: Iterable[ProcInventory], clk_tck: int) -> Iterator[Ending]:

@@ -188,3 +188,21 @@ def test_unattributed_cpu_without_dt_ms_is_over_the_span_of_its_mark(tmp_path: P
     run_dir = parsed(tmp_path, {"proc_metrics.jsonl": b"", "marks.jsonl": marks})
     rows = rows_of(run_dir, "proc_cpu.jsonl")
     assert [(row["ts_ms"] - T0, row["cpu_ms"], row["dt_ms"]) for row in rows] == [(2500, 7, 1500)]
+
+
+def test_a_doubled_mark_or_end_counts_once(tmp_path: Path) -> None:
+    told = mark("proc", "unattributed", 1000, 2000, reason="children", cpu_ms=12.5, dt_ms=1000)
+    other = {**told, "cpu_ms": 1}  # at the same time, and not the same
+    end = {"ts_ms": T0 + 2500, "event": "end", "pid": 7, "starttime": proc(0, 0)["starttime"], "utime": 30,
+           "stime": 0}  # fmt: skip
+    inventory, marks = [end, end], [told, other, told]
+    run_dir = parsed(
+        tmp_path,
+        {"proc_metrics.jsonl": [proc(2000, 20)], "proc_inventory.jsonl": inventory, "marks.jsonl": marks},
+    )
+    rows = rows_of(run_dir, "proc_cpu.jsonl")
+    assert [row["cpu_ms"] for row in rows if row["pid"] is None] == [12.5, 1]
+    assert [row["cpu_ms"] for row in rows if row["pid"]] == [200, 100]
+    inputs = quality_of(run_dir)["inputs"]
+    assert (inputs["marks.jsonl"]["accepted"], inputs["marks.jsonl"]["duplicates"]) == (2, 1)
+    assert inputs["proc_inventory.jsonl"]["duplicates"] == 1

@@ -135,7 +135,8 @@ def test_lines_in_any_order_come_out_in_order(tmp_path: Path, kind: Kind) -> Non
 
 
 HAS_IDENTITY = ["resources.jsonl", "links.jsonl", "proc_metrics.jsonl", "events.11.jsonl", "calls.11.jsonl",
-                "events_client.jsonl"]  # fmt: skip
+                "events_client.jsonl", "proc_inventory.jsonl", "marks.jsonl",
+                "system_stats.11.jsonl"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [one for one in KINDS if one.raw in HAS_IDENTITY], ids=lambda kind: kind.raw)

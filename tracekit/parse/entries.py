@@ -21,6 +21,8 @@ from tracekit.records import FILES, Name, Record
 
 # What tells two samples of one time apart, as the ids do for requests.
 _SAMPLES = {"cgroup_metrics.jsonl": ("container", "mono_ms"), "host_extra.jsonl": ("mono_ms", "mono_ms")}
+# Where nothing less than the whole line tells two records apart.
+_WHOLE = ("marks.jsonl", "proc_inventory.jsonl", "system_stats.jsonl")
 
 KEY, NODE, ORDER, NUMBER, LINE, TRACE, SPAN = range(7)  # of an entry
 NULL = 1 << 63  # above every number; an entry without a key has this plus its ts_end
@@ -68,6 +70,7 @@ class Entries:
             and one.name not in (self._node_key, "ts_enqueue")
         ]
         self._ids = _SAMPLES.get(out_name, ("trace_id", "span_id") if "span_id" in names else ("", ""))
+        self._is_whole = out_name in _WHOLE
         self._head = b'{"%b":' % self._key.encode() + b"%d,"
         self._records: list[Any] = []
         self._columns: dict[str, tuple[list[Any], set[type]]] = {}  # of these records
@@ -123,8 +126,10 @@ class Entries:
                 batch.numbers,
                 batch.lines,
             ]
-            for one in self._ids:
-                columns.append(self._known(records, one) if one else repeat(None))
+            if self._is_whole:
+                columns += [repeat(""), batch.lines]
+            else:
+                columns += [self._known(records, one) if one else repeat(None) for one in self._ids]
             yield list(zip(*columns, strict=False))
 
     def _may_stay(self, batch: Batch[Any]) -> bool:

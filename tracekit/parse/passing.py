@@ -110,14 +110,15 @@ def _sorted(inputs: Iterable[Iterator[list[Entry]]], folder: Path) -> Iterator[l
 
 
 class Unique:
-    """Drops each entry that has key, trace and span of one before it; entries come in order.
+    """Drops each entry that has key, trace and span (or what stands for them) of one before it; entries
+    come in order.
 
     Those without a key do not stand together: they are compared with the last _RECENT such entries."""
 
     def __init__(self) -> None:
         self.duplicates: Counter[int] = Counter()  # by the order of their file
         self._at = -1
-        self._seen: dict[tuple[str, str], None] = {}  # at that key, the oldest first
+        self._seen: dict[tuple[Any, Any], None] = {}  # at that key, the oldest first
 
     def kept(self, entries: list[Entry]) -> list[Entry]:
         """Those that are no duplicates. An entry without trace or span never is one."""

@@ -87,12 +87,12 @@ download_vegeta() {
   esac
   command -v curl >/dev/null || return 1
   folder=$(mktemp -d)
-  if (
-    cd "$folder"
-    curl -fsSL --max-time 120 -O "$base/vegeta_${VEGETA_ARCHIVE}_linux_$machine.tar.gz" \
-      -O "$base/vegeta_${VEGETA_ARCHIVE}_checksums.txt"
-    sha256sum --check --ignore-missing --status ./*_checksums.txt
-    tar -xzf ./*.tar.gz vegeta
+  if ( # a condition: set -e does not hold in it
+    cd "$folder" &&
+      curl -fsSL --max-time 120 -O "$base/vegeta_${VEGETA_ARCHIVE}_linux_$machine.tar.gz" \
+        -O "$base/vegeta_${VEGETA_ARCHIVE}_checksums.txt" &&
+      sha256sum --check --ignore-missing --status ./*_checksums.txt &&
+      tar -xzf ./*.tar.gz vegeta
   ); then
     mv "$folder/vegeta" .venv/bin/vegeta
   fi

@@ -109,6 +109,9 @@ BROKEN_MERGES: list[tuple[dict[str, Any], str]] = [
     ({"quality.json": {"nodes": {"a": {**QUALITY, "balanced": False}, "b": QUALITY}, "merge": {}}}, "law"),
     ({"quality.json": {"nodes": [], "merge": {}}}, "record"),
     ({"host_metrics.jsonl": [sample("c", 0)]}, "node"),
+    ({"run_meta.json": [{"run_id": "r1", "node": "a"}, {"run_id": "r1", "node": "c"}]}, "node"),
+    ({"links.json": [{"link": "c.nic", "u": "c", **LINK}]}, "node"),
+    ({"links.json": [{"link": "a.nic", "u": "a", **LINK}] * 2}, "link"),
     ({"host_metrics.jsonl": [{"ts_ms": T0, "cpu_util": 1, "stage": "edge"}]}, "record"),  # tells no node
 ]
 
@@ -118,12 +121,98 @@ def test_what_is_wrong_with_a_merge_is_an_error(tmp_path: Path, changes: dict[st
     assert kind in errors_of(merged(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("who", ["aa", "bb", "ac"])
+def test_a_rejected_line_is_charged_to_its_own_node(tmp_path: Path, who: str) -> None:
+    rejected = {"file": "resources.jsonl", "line": 2, "reason": "json", "text": "bad"}
+    found = errors_of(merged(tmp_path, **{"rejected.jsonl": [{**rejected, "node": node} for node in who]}))
+    assert found == {"law": [("rejected.jsonl", None)] * 2}
+
+
+def test_an_account_of_a_node_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    changes = {
+        "quality.json": {"nodes": dict.fromkeys("abc", QUALITY), "merge": {}},
+        "rejected.jsonl": [],
+    }
+    assert errors_of(merged(tmp_path, **changes)) == {"node": [("quality.json", None)]}
+
+
+def test_nodes_that_the_manifest_names_and_nothing_describes_are_an_error(tmp_path: Path) -> None:
+    assert errors_of(write_cctf(tmp_path / "c", {}, ["a"])) == {"missing": [("nodes.json", None)]}
+    assert errors_of(write_cctf(tmp_path / "d", {}, [])) == {}
+
+
+def test_a_node_that_the_manifest_names_twice_is_an_error(tmp_path: Path) -> None:
+    folder = write_cctf(tmp_path / "c", {"nodes.json": [{"node_id": "a", **NODE}]}, ["a", "a"])
+    assert errors_of(folder) == {"manifest": [("manifest.json", None)]}
+
+
+def test_a_last_line_without_its_end_is_an_error(tmp_path: Path) -> None:
+    row = {"ts_enqueue": 1, "node": "a"}
+    for name, data in (("whole", line(row)), ("cut", line(row)[:-1])):
+        files = {"nodes.json": [{"node_id": "a", **NODE}], "calls.jsonl": [row]}
+        folder = write_cctf(tmp_path / name, files, ["a"])
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        (entry,) = (one for one in manifest["files"] if one["name"] == "calls.jsonl")
+        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        (folder / "calls.jsonl").write_bytes(data)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert errors_of(tmp_path / "whole") == {}
+    assert errors_of(tmp_path / "cut") == {"encoding": [("calls.jsonl", None)]}
+
+
+# --- lines that are there twice
+
+
+REQUEST = {"ts_enqueue": 5, "node": "a", "trace_id": "t1", "span_id": "s1"}
+LATE = {**REQUEST, "ts_enqueue": None, "ts_end": 5}
+MEMORY = {"ts_ms": 1, "node": "a", "pid": 7, "starttime": 9, "rss_kb": 1}
+NICS = {"ts_ms": 1, "node": "a", "link": "a.nic", "rx_Bps": 1, "tx_Bps": 1}
+TWICE: list[tuple[str, list[Row]]] = [
+    ("invocations.jsonl", [REQUEST, {**REQUEST, "span_id": "s2"}, {**REQUEST, "ts_end": 9}]),
+    ("calls.jsonl", [REQUEST, {**REQUEST, "trace_id": "t2"}, REQUEST]),
+    ("events_client.jsonl", [LATE, {**LATE, "trace_id": None}, LATE]),
+    ("proc_metrics.jsonl", [{**MEMORY, "pid": pid, "utime": 1, "stime": 1} for pid in (7, 8, 7)]),
+    ("proc_rss.jsonl", [{**MEMORY, "starttime": starttime} for starttime in (9, 10, 9)]),
+    ("link_metrics.jsonl", [{**NICS, "link": link} for link in ("a.nic", "a.nic.x", "a.nic")]),
+]
+
+
+@pytest.mark.parametrize(("name", "rows"), TWICE)
+def test_what_is_there_twice_is_an_error_and_what_only_looks_like_it_is_none(
+    tmp_path: Path, name: str, rows: list[Row]
+) -> None:
+    key = "ts_ms" if "ts_ms" in rows[0] else "ts_enqueue"
+    nodes = {"nodes.json": [{"node_id": node, **NODE} for node in "ab"]}
+    doubled = write_cctf(tmp_path / "c", {**nodes, name: rows}, ["a", "b"])
+    assert errors_of(doubled) == {"duplicate": [(name, 3)]}
+    other_node = [*rows[:2], {**rows[2], "node": "b"}]
+    assert errors_of(write_cctf(tmp_path / "d", {**nodes, name: other_node}, ["a", "b"])) == {}
+    later = [*rows[:2], {**rows[2], (key if rows[2][key] is not None else "ts_end"): 6}]
+    assert errors_of(write_cctf(tmp_path / "e", {**nodes, name: later}, ["a", "b"])) == {}
+    without_ids = [{**row, "span_id": None} for row in rows]
+    if "span_id" in rows[0]:
+        assert errors_of(write_cctf(tmp_path / "f", {**nodes, name: without_ids}, ["a", "b"])) == {}
+
+
+def test_after_a_step_back_a_node_may_have_samples_of_one_time_twice(tmp_path: Path) -> None:
+    step = {"ts_ms": 9, "node": "a", "collector": "proc", "kind": "clock_step", "step_ms": -5}
+    of_b = {**MEMORY, "node": "b"}
+    files = {
+        "nodes.json": [{"node_id": node, **NODE} for node in "ab"],
+        "marks.jsonl": [step],
+        "proc_rss.jsonl": [MEMORY, MEMORY, of_b, of_b],
+    }
+    folder = write_cctf(tmp_path / "c", files, ["a", "b"])
+    assert errors_of(folder) == {"duplicate": [("proc_rss.jsonl", 4)]}
+
+
 # --- names
 
 
 PROCESS = {"pid": 7, "starttime": 9}
 RATE = {"ts_ms": 1, "node": "a", "rx_Bps": 1, "tx_Bps": 1}
 SPAN = {"trace_id": "t1", "span_id": "s1"}
+USED = {"ts_ms": 1, "node": "a", "cpu_ms": 1, "dt_ms": 1, "source": "poll"}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +222,15 @@ SPAN = {"trace_id": "t1", "span_id": "s1"}
         ("marks.jsonl", {"ts_ms": 1, "node": "b", "collector": "cpu", "kind": "stall"}, "node"),
         ("link_metrics.jsonl", {**RATE, "link": "b.nic"}, "link"),
         ("link_metrics.jsonl", {**RATE, "link": "c.nic.x"}, "link"),
+        ("host_metrics.jsonl", {"ts_ms": 1, "node": "a", "stage": "edge"}, "record"),
+        ("host_metrics.jsonl", sample("a", 0, mem_free_mb=1), "record"),
+        ("proc_cpu.jsonl", {**USED, "pid": None, "starttime": 9}, "record"),
+        ("proc_cpu.jsonl", {**USED, "pid": 7, "starttime": None}, "record"),
+        ("invocations.jsonl", {"ts_enqueue": 5, "node": "a", "ts_start": 3}, "duration"),
+        ("invocations.jsonl", {"ts_enqueue": 5, "node": "a", "ts_start": 9, "ts_end": 6}, "duration"),
         ("invocations.jsonl", {"ts_enqueue": None, "node": "a"}, "no_stamp"),
+        ("calls.jsonl", {"ts_enqueue": None, "node": "a"}, "no_stamp"),
+        ("events_client.jsonl", {"ts_enqueue": None, "node": "a", "ts_end": None}, "no_stamp"),
         ("invocations.jsonl", {"ts_enqueue": 1, "node": "a", "span_id": "a b"}, "id"),
         ("invocations.jsonl", {"ts_enqueue": 1, "node": "a", "trace_id": "x" * 129}, "id"),
         ("calls.jsonl", {"ts_enqueue": 1, "node": "a", "parent_id": ""}, "id"),

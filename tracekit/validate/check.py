@@ -5,17 +5,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from tracekit.parse.reading import Batch
 from tracekit.records import FILES, Manifest, ManifestFile, Name, Rejected
 from tracekit.validate.documents import MergedQuality, read_document, read_manifest
-from tracekit.validate.laws import check_ids, check_invocation, check_quality, check_rejects
+from tracekit.validate.doubles import Doubles
+from tracekit.validate.laws import (
+    check_cpu,
+    check_host,
+    check_ids,
+    check_invocation,
+    check_quality,
+    check_rejects,
+    check_stamp,
+)
 from tracekit.validate.lines import read_lines
 from tracekit.validate.listing import check_listing
 from tracekit.validate.references import Names
 from tracekit.validate.report import Report, shown
 
 Look = Callable[[str, Batch[Any]], None]
-_DEFINING = ("proc_inventory.jsonl", "placement_events.jsonl")
+_DEFINING = ("proc_inventory.jsonl", "placement_events.jsonl", "marks.jsonl")  # are read before the others
 
 
 class RejectedOfNode(Rejected, frozen=True):
@@ -46,13 +57,17 @@ class _Check:
     def __init__(self, folder: Path, manifest: Manifest, report: Report) -> None:
         self._folder, self._manifest, self._report = folder, manifest, report
         self._qualities: dict[str, Any] = {}  # by node; "" where the cctf is no merge
-        self._rejects: Counter[tuple[str, str]] = Counter()
+        self._named: dict[str, list[str]] = {}  # the nodes that a document names
+        self._rejects: Counter[tuple[str, str, str]] = Counter()
+        self._doubles = Doubles(report)
         self._names = Names(report)
 
     def run(self) -> None:
         files = check_listing(self._folder, self._manifest, self._report)
         for name in sorted(name for name in files if name.endswith(".json")):
             self._check_document(files[name])
+        for name, nodes in self._named.items():
+            self._names.check_named(name, nodes)
         for node, quality in self._qualities.items():
             check_quality(quality, node and f"{node}: ", self._report)
         looks = self._looks()
@@ -64,21 +79,24 @@ class _Check:
                     look(name, batch)
         self._names.spans.tell_missing(self._report)
         if self._qualities:
-            check_rejects(list(self._qualities.values()), self._rejects, self._report)
+            check_rejects(self._qualities, self._rejects, self._report)
 
     def _looks(self) -> dict[str, tuple[Look, ...]]:
         """What is asked of the lines of each file beyond their record; of others, a known node."""
-        names = self._names
+        names, once = self._names, self._doubles.check
         of_process = (names.check_own_node, names.check_process)
-        of_request = (self._check_ids, names.check_node, names.take_spans)
+        stamped_with_ids = (self._each(check_stamp), self._each(check_ids))
+        of_request = (once, *stamped_with_ids, names.check_node, names.take_spans)
         of_app = (names.check_module, names.check_instance, names.check_process)
         return {
-            "link_metrics.jsonl": (names.check_own_node, names.check_link),
-            "proc_metrics.jsonl": of_process,
-            "proc_cpu.jsonl": of_process,
-            "proc_rss.jsonl": of_process,
+            "marks.jsonl": (names.check_own_node, self._doubles.take_steps),
+            "host_metrics.jsonl": (self._each(check_host), names.check_own_node),
+            "link_metrics.jsonl": (once, names.check_own_node, names.check_link),
+            "proc_metrics.jsonl": (once, *of_process),
+            "proc_cpu.jsonl": (self._each(check_cpu), *of_process),
+            "proc_rss.jsonl": (once, *of_process),
             "proc_inventory.jsonl": (names.check_own_node, names.define_processes),
-            "invocations.jsonl": (self._check_invocations, *of_request, *of_app),
+            "invocations.jsonl": (self._each(check_invocation), *of_request, *of_app),
             "calls.jsonl": of_request,
             "events_client.jsonl": of_request,
             "placement_events.jsonl": (names.check_node, names.check_module, names.define_instances),
@@ -108,13 +126,16 @@ class _Check:
             self._check_nodes([one.node_id for one in values])
         elif file.name == "links.json":
             self._names.define_links(values)
+            self._named[file.name] = [one.u for one in values]
         elif file.name == "module_inventory.json":
             self._names.define_modules(values)
         elif file.name == "quality.json":
             self._qualities = value.nodes if isinstance(value, MergedQuality) else {"": value}
+            self._named[file.name] = [node for node in self._qualities if node]
             self._check_accounts()
         elif file.name == "run_meta.json":
             self._check_run_id([one.run_id for one in values])
+            self._named[file.name] = [one.node for one in values if one.node is not UNSET]
 
     def _check_nodes(self, nodes: list[str]) -> None:
         self._names.define_nodes(nodes)
@@ -137,13 +158,14 @@ class _Check:
 
     # --- lines
 
-    def _check_invocations(self, name: str, batch: Batch[Any]) -> None:
-        for line, one in zip(batch.numbers, batch.records, strict=True):
-            check_invocation(one, name, line, self._report)
+    def _each(self, check_line: Callable[[Any, str, int, Report], None]) -> Look:
+        """A check of single lines, for all lines of a batch."""
 
-    def _check_ids(self, name: str, batch: Batch[Any]) -> None:
-        for line, one in zip(batch.numbers, batch.records, strict=True):
-            check_ids(one, name, line, self._report)
+        def look(name: str, batch: Batch[Any]) -> None:
+            for line, one in zip(batch.numbers, batch.records, strict=True):
+                check_line(one, name, line, self._report)
+
+        return look
 
     def _count_rejects(self, _name: str, batch: Batch[Any]) -> None:
-        self._rejects.update((one.file, one.reason) for one in batch.records)
+        self._rejects.update((getattr(one, "node", ""), one.file, one.reason) for one in batch.records)

@@ -17,11 +17,16 @@ def check_listing(folder: Path, manifest: Manifest, report: Report) -> dict[str,
     times = Counter(file.name for file in manifest.files)
     for name in sorted(name for name in times if times[name] > 1):
         report.error("manifest", "manifest.json", f"lists {shown(name)} {times[name]} times")
+    for node in sorted(node for node, count in Counter(manifest.nodes).items() if count > 1):
+        report.error("manifest", "manifest.json", f"names the node {shown(node)} more than once")
     for path in sorted(folder.iterdir()):
         if path.name not in times and path.name != "manifest.json":
             report.error("unlisted", path.name, "is there, but the manifest does not list it")
     if "quality.json" not in times:
         report.error("missing", "quality.json", "is missing; nobody can tell what the run lost")
+    if manifest.nodes and "nodes.json" not in times:
+        told = f"is missing; the manifest names {shown(sorted(manifest.nodes))}"
+        report.error("missing", "nodes.json", told)
     return {file.name: file for file in manifest.files if _is_as_listed(folder, file, report)}
 
 
@@ -47,14 +52,17 @@ def _is_as_listed(folder: Path, file: ManifestFile, report: Report) -> bool:
 
 
 def _check_bytes(path: Path, file: ManifestFile, report: Report) -> None:
-    digest, size, has_returns = hashlib.sha256(), 0, False
+    digest, size, has_returns, last = hashlib.sha256(), 0, False, b"\n"
     with path.open("rb") as stream:
         while block := stream.read(1 << 18):
             digest.update(block)
             size += len(block)
             has_returns = has_returns or b"\r" in block
+            last = block[-1:]
     if digest.hexdigest() != file.sha256 or size != file.bytes:
         told = f"{size} bytes for {file.bytes}" if size != file.bytes else "another hash"
         report.error("hash", file.name, f"is not the file that was written ({told}); make the cctf again")
     if has_returns:  # in strict JSON it can stand at the end of a line only
         report.error("encoding", file.name, "has carriage returns; lines end in LF")
+    if file.name.endswith(".jsonl") and last != b"\n":
+        report.error("encoding", file.name, "its last line does not end in LF")

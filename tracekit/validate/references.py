@@ -3,7 +3,8 @@
 Memory: each distinct node, link, module and instance, and about 100 bytes for each process of the inventory.
 """
 
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from tracekit.parse.reading import Batch
@@ -30,7 +31,10 @@ class Names:
 
     def define_links(self, links: list[Link]) -> None:
         """From links.json."""
-        self._links = {one.link for one in links}
+        times = Counter(one.link for one in links)
+        for link in sorted(link for link in times if times[link] > 1):
+            self._report.error("link", "links.json", f"{shown(link)} is there more than once")
+        self._links = set(times)
 
     def define_modules(self, inventories: list[ModuleInventory]) -> None:
         """From module_inventory.json; one that is empty comes from a run without an app, and says nothing."""
@@ -56,6 +60,11 @@ class Names:
         """The node of a sampled series must be one that was collected on."""
         for line, node in self._strange(batch, _node, self._nodes):
             self._report.error("node", name, f"{shown(node)} is not in nodes.json", line)
+
+    def check_named(self, name: str, nodes: Iterable[str]) -> None:
+        """The nodes that a document names."""
+        for node in sorted(set(nodes) - self._nodes) if self._nodes is not None else ():
+            self._report.error("node", name, f"{shown(node)} is not in nodes.json")
 
     def check_node(self, name: str, batch: Batch[Any]) -> None:
         """An application, an adapter and the load may know nodes that nobody collected on."""

@@ -84,9 +84,8 @@ class ExitListener:
         """Send a request with one attribute; the answer, once the kernel has taken it."""
         padded = value + b"\0" * (-len(value) % 4)
         body = _GENERIC.pack(command, 1, 0) + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + padded
-        self._socket.send(
-            _HEADER.pack(_HEADER.size + len(body), family, _REQUEST | _ACK, _REQUEST_NUMBER, 0) + body
-        )
+        length, flags = _HEADER.size + len(body), _REQUEST | _ACK
+        self._socket.send(_HEADER.pack(length, family, flags, _REQUEST_NUMBER, 0) + body)
         answer = b""
         while True:
             message = self._socket.recv(1 << 16)

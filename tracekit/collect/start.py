@@ -214,13 +214,20 @@ def _collecting_environment() -> dict[str, str]:
     return {"LC_ALL": "C", "TZ": "UTC", "TRACEKIT_STARTERS": " ".join(map(str, _starters()))}
 
 
+_CALLERS = {"make", "sh", "bash", "dash"}
+
+
 def _starters() -> list[int]:
-    """This process and its parents up to the make that called it: what PROC_MATCH must not catch."""
+    """This process and its parents up to the make that called it: what PROC_MATCH must not catch.
+
+    A make further up, of a program that calls us, is none of ours, and nor is what that program starts."""
     chain, found, pid = [os.getpid()], 1, os.getppid()
     while pid > 1:
         try:
             stat = procfs.read_stat(pid)
         except OSError:
+            break
+        if stat.comm not in _CALLERS:
             break
         chain.append(pid)
         if stat.comm == "make":

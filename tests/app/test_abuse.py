@@ -86,7 +86,7 @@ def test_an_id_that_is_none_is_replaced(checkout: Checkout, base: str, given: by
 
 
 def test_no_line_of_the_events_is_longer_than_4_kb(checkout: Checkout, base: str) -> None:
-    httpx.get(f"{base}/{'%22' * 20_000}", params={"trace_id": "\r\n" * 3000})
+    httpx.get(f"{base}/{'%22' * 5_000}", params={"trace_id": "\r\n" * 3000})
     for path in checkout.logs("abuse").glob("events.*.jsonl"):
         assert all(len(line) < 4096 for line in path.read_bytes().splitlines())
     assert events(checkout.logs("abuse"))[-1]["status"] in (400, 404)

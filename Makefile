@@ -27,7 +27,8 @@ check:
 .PHONY: help
 help: check
 	@printf 'Tracekit: collect on this VM, stop, parse, validate, show.\n\nTargets\n'
-	@awk '/^## /{d=substr($$0,4);next} d&&/^[a-z][a-z_-]*:/{sub(/:.*/,"");printf "  make %-14s %s\n",$$0,d;d=""}' Makefile
+	@awk '/^## /{d=substr($$0,4);next} d&&/^[a-z][a-z -]*:/{sub(/:.*/,"");n=split($$0,names," ");\
+	  for(i=1;i<=n;i++)printf "  make %-14s %s\n",names[i],d;d=""}' Makefile
 	@printf '\nVariables (command line, else environment, else run_id.env, else the default)\n'
 	@python3 -I tools/settings.py table
 
@@ -35,7 +36,7 @@ help: check
 .PHONY: demo
 demo: check
 	@tools/setup.sh app
-	@tools/setup.sh vegeta || true
+	@tools/setup.sh vegeta || true # which has said why; the demo does without
 	@$(PYTHON) tools/demo.py
 
 ## Set up and run the tests
@@ -115,41 +116,11 @@ stop: check
 	@tools/setup.sh
 	@$(PYTHON) tools/service.py stop
 
-## POST /json/validate at VM_IP with RATE requests a second for DURATION
-.PHONY: real-json
-real-json: check
+## Send RATE requests a second of this kind to the service at VM_IP, for DURATION; all: each in turn
+.PHONY: real-json real-gzip real-hash real-kvset real-kvget real-all
+real-json real-gzip real-hash real-kvset real-kvget real-all: check
 	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py json
-
-## The same with /blob/gzip and /blob/gunzip
-.PHONY: real-gzip
-real-gzip: check
-	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py gzip
-
-## The same with /hash/sha256
-.PHONY: real-hash
-real-hash: check
-	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py hash
-
-## The same with /kv/set/KEY
-.PHONY: real-kvset
-real-kvset: check
-	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py kvset
-
-## The same with /kv/get/KEY; sets the keys first
-.PHONY: real-kvget
-real-kvget: check
-	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py kvget
-
-## The same with all of them in turn
-.PHONY: real-all
-real-all: check
-	@tools/setup.sh vegeta
-	@$(PYTHON) tools/load.py all
+	@$(PYTHON) tools/load.py $(@:real-%=%)
 
 ## Remove logs/<RUN_ID>; RUN_ID must be given
 .PHONY: clean

@@ -13,7 +13,8 @@ from tracekit.records import FILES
 from tracekit.settings import SETTINGS
 
 README = (ROOT / "README.md").read_text()
-TARGETS = re.findall(r"^\.PHONY: ([a-z-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+PHONY = re.findall(r"^\.PHONY: ([a-z -]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+TARGETS = " ".join(PHONY).split()
 COMMANDS = sorted(path for path in (ROOT / "tools").iterdir() if path.suffix in (".py", ".sh"))
 FOR_DEVELOPERS = {"lint.sh", "lock.sh", "write_schemas.py"}  # the README names their make targets
 INNER = {"settings.py", "demo.py"}  # `make help` and `make demo` are their names

@@ -20,7 +20,7 @@ from tracekit.load.attack import attack
 from tracekit.load.results import Tally
 from tracekit.load.targets import KEYS, MIXES
 from tracekit.runs import Run, await_start
-from tracekit.service.plan import answers, choose_run, make_plan
+from tracekit.service.plan import answers, authority, choose_run, make_plan
 from tracekit.service.state import Started, all_started
 from tracekit.settings import Settings
 
@@ -75,7 +75,7 @@ def _load(settings: Settings, kind: str) -> int:
     rate, seconds = int(settings["RATE"]), float(settings["DURATION"].rstrip("s"))
     known = settings["NODE_ID"] or (service.node if service else "")
     node = known or make_plan(settings, run, invented).node
-    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    base = f"http://{authority(host, port)}"
     _note_load(run, settings, service, seconds)
     if "kvget" in MIXES[kind]:
         attack(base, ("kvset",), KEYS, 1.0, run.dir / FILE, node)

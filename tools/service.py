@@ -18,7 +18,7 @@ from tracekit import cli
 from tracekit.errors import TracekitError
 from tracekit.runs import forget_awaited
 from tracekit.service import docker, local
-from tracekit.service.plan import Plan, choose_run, make_plan
+from tracekit.service.plan import Plan, authority, choose_run, make_plan
 from tracekit.service.state import Started, all_started
 from tracekit.settings import Settings
 
@@ -41,11 +41,9 @@ def _run_local(settings: Settings) -> None:
 
 
 def _tell(plan: Plan) -> None:
-    host = f"[{plan.host}]" if ":" in plan.host else plan.host
+    where = authority(plan.host, plan.port)
     onward = f", next hop {plan.next_url}" if plan.next_url else ""
-    cli.out(
-        f"serving RUN_ID={plan.run.run_id} node={plan.node} stage={plan.stage} on http://{host}:{plan.port}{onward}"
-    )
+    cli.out(f"serving RUN_ID={plan.run.run_id} node={plan.node} stage={plan.stage} on http://{where}{onward}")
     cli.out(f"raw files: logs/{plan.run.run_id}/   end it with: make stop PORT={plan.port}")
 
 

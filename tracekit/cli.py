@@ -25,6 +25,7 @@ __all__ = [
     "run",
     "shown",
     "warn",
+    "write_rows",
 ]
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with rejected input"
@@ -48,6 +49,12 @@ def warn(text: str) -> None:
 def shown(path: Path) -> str:
     """A path as messages show it: from the checkout where it is inside, else as it is."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def write_rows(lines: bytes) -> None:
+    """Whole lines to stdout at once, past Python's buffer: a collector's rows."""
+    while lines:
+        lines = lines[os.write(1, lines) :]
 
 
 class Progress:

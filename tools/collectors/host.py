@@ -9,7 +9,6 @@
 # Output: JSON lines, stamped.
 """Samples the host as a whole, once a second: JSON lines on stdout, until SIGTERM."""
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not settings["NODE_ID"]:
         raise UsageError("NODE_ID is not given: links are named after the node")
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # _is_ending takes them
-    sampler = HostSampler(settings["NODE_ID"], HostFiles(settings["IFACE"]), _write_all)
+    sampler = HostSampler(settings["NODE_ID"], HostFiles(settings["IFACE"]), cli.write_rows)
     sampler.run(_is_ending)
     return cli.DONE
 
@@ -40,11 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _is_ending(seconds: float) -> bool:
     """Wait so long; whether a signal to end came meanwhile."""
     return signal.sigtimedwait(ENDING, max(seconds, 0.0)) is not None
-
-
-def _write_all(lines: bytes) -> None:
-    while lines:
-        lines = lines[os.write(1, lines) :]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ending = _ending_signals()
     starters = [int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()]
     listeners = _listeners() if settings["PROC_MATCH"] or settings["CONTAINER"] else Listeners()
-    output = Output(_write_all, cli.warn)
+    output = Output(cli.write_rows, cli.warn)
     sampler = Sampler(
         Target(
             settings["PROC_MATCH"],
@@ -107,11 +107,6 @@ def _wait(seconds: float, ending: int, listeners: Listeners) -> str:
     if ending not in ready and set(execs) & set(ready):
         ready = gather([], START_S)
     return "end" if ending in ready else "events"
-
-
-def _write_all(lines: bytes) -> None:
-    while lines:
-        lines = lines[os.write(1, lines) :]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def open_raw(path: Path) -> int:
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            _write_all(descriptor, b"\n")
+            write_all(descriptor, b"\n")
     except OSError:
         os.close(descriptor)
         raise
@@ -34,12 +34,13 @@ def append_once(path: Path, lines: bytes) -> None:
     """Append whole lines to a raw file that nobody here holds open. Raises OSError."""
     descriptor = open_raw(path)
     try:
-        _write_all(descriptor, lines)
+        write_all(descriptor, lines)
     finally:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, lines: bytes) -> None:
+def write_all(descriptor: int, lines: bytes) -> None:
+    """All of some whole lines, or none: what a full disk took of them is cut off again. Raises OSError."""
     written = os.write(descriptor, lines)
     if written == len(lines):
         return
@@ -80,7 +81,7 @@ class Appender:
         with self._lock:
             data = self._pending + lines
             try:
-                _write_all(self._descriptor, data)
+                write_all(self._descriptor, data)
             except OSError as error:
                 self.last_error = errno.errorcode.get(error.errno or 0, str(error))
                 if len(data) <= self._keep_bytes:

@@ -13,7 +13,7 @@ from tracekit.collect import clock
 from tracekit.collect.clock import Stamp
 from tracekit.collect.hostfiles import DiskCounters, HostFiles, Reading
 from tracekit.collect.journal import span
-from tracekit.collect.rows import mark_row
+from tracekit.collect.rows import routed_mark
 
 INTERVAL_MS = 1000
 SHORTEST_S = 0.05
@@ -53,8 +53,7 @@ class HostSampler:
         lines += [b"@links.jsonl " + jsonl.encode(row) for row in links]
         if resets:
             between = span(before.stamp, after.stamp)
-            mark = mark_row(stamp, "host", "reset", **between, detail="; ".join(resets))
-            lines.append(b"@marks.jsonl " + mark)
+            lines.append(routed_mark(stamp, "host", "reset", **between, detail="; ".join(resets)))
         self._write(b"".join(lines))
 
 

@@ -27,6 +27,11 @@ def mark_row(stamp: Stamp, collector: str, kind: str, **more: object) -> bytes:
     return jsonl.encode({**row, **known, **more})
 
 
+def routed_mark(stamp: Stamp, collector: str, kind: str, **more: object) -> bytes:
+    """The same as a collector prints it, for the recorder to put into marks.jsonl."""
+    return b"@marks.jsonl " + mark_row(stamp, collector, kind, **more)
+
+
 class Counters(NamedTuple):
     """The NIC's own byte counters, and when they were read; ifindex tells one NIC of a name from the next."""
 

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tracekit import jsonl
-from tracekit.collect import clock, procfs
+from tracekit.collect import clock, marked
 from tracekit.collect.appender import append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import last_row_ms, mark_row
@@ -59,8 +60,9 @@ def stop_alone(run: Run) -> list[str]:
 def _missed_container(marks: Path) -> list[str]:
     """A sentence where the container that was asked for never came: the sampler's last mark about it."""
     try:
-        told = [line for line in marks.read_bytes().splitlines() if b'"kind":"container_' in line]
-        last = msgspec.json.decode(told[-1], type=dict) if told else {}
+        with marks.open("rb") as lines:
+            told = deque((line for line in lines if b'"kind":"container_' in line), maxlen=1)
+        last = msgspec.json.decode(told[0], type=dict) if told else {}
     except (OSError, msgspec.DecodeError):
         return []
     return [f"{last.get('detail')} never came"] if last.get("reason") == "never seen" else []
@@ -123,28 +125,17 @@ def end_recorder(run: Run) -> bool:
 
 def _end_strays(run: Run, state: Mapping[str, Any]) -> list[str]:
     """Kill what outlived a killed recorder: the sessions of its collectors, and only what is this run's."""
+    mark = f"RUN_ID={run.run_id}".encode()
+    sessions = {pid: marked.session_of(pid) for pid in marked.living(mark)}
     killed = []
     for name, one in state.get("collectors", {}).items():
-        session = one.get("pid")
-        strays = [pid for pid in procfs.list_pids() if _is_stray(pid, session, run.run_id)]
+        leader = one.get("pid")
+        strays = [pid for pid, session in sessions.items() if session is not None and session == leader]
         for pid in strays:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            marked.send_signal(pid, mark, signal.SIGKILL)
         if strays:
             killed.append(str(name))
     return killed
-
-
-def _is_stray(pid: int, session: object, run_id: str) -> bool:
-    """In the session that the collector led, alive, and started with this run's id in its environment."""
-    try:
-        fields = procfs.read_stat(pid).fields
-        is_dead = fields[procfs.STATE] in procfs.DEAD
-        if is_dead or int(fields[procfs.SESSION]) != session:
-            return False
-        return f"RUN_ID={run_id}".encode() in procfs.read(pid, "environ").split(b"\0")
-    except (OSError, ValueError):
-        return False
 
 
 def _note_clock(path: Path) -> None:

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import IO
 
 from tracekit import ROOT, jsonl
+from tracekit.collect.appender import open_raw, write_all
 from tracekit.errors import TracekitError
 from tracekit.load.results import Tally, client_event, decode
 from tracekit.load.targets import target_lines
@@ -69,24 +70,18 @@ def _feed(pipe: IO[bytes], lines: Iterator[bytes]) -> None:
 
 def _take(lines: IO[bytes], out: Path, node: str) -> Tally:
     tally, pending = Tally(), bytearray()
-    descriptor = os.open(out, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    descriptor = open_raw(out)
     try:
         for line in lines:
             event = client_event(decode(line), node)
             tally.add(event)
             pending += jsonl.encode(event)
             if len(pending) >= _FLUSH_BYTES:
-                _write(descriptor, out, pending)
-        _write(descriptor, out, pending)
+                write_all(descriptor, bytes(pending))
+                pending.clear()
+        write_all(descriptor, bytes(pending))
+    except OSError as error:
+        raise TracekitError(f"{out}: {error.strerror}") from error
     finally:
         os.close(descriptor)
     return tally
-
-
-def _write(descriptor: int, out: Path, pending: bytearray) -> None:
-    """All of pending, whole lines; where the disk takes only a part, it is cut off again."""
-    written = os.write(descriptor, pending)
-    if written < len(pending):
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-        raise TracekitError(f"{out}: the disk is full")
-    pending.clear()

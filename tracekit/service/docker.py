@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tracekit import ROOT
 from tracekit.errors import TracekitError
-from tracekit.service.plan import Plan, answers, prepare, refuse_taken_port
+from tracekit.service.plan import Plan, answers, authority, prepare, refuse_taken_port
 from tracekit.service.state import TOKEN, Started, new_folder, note
 
 START_S = 60.0
@@ -66,13 +66,12 @@ def container_name(image: str, port: int) -> str:
 
 
 def _run_arguments(plan: Plan, image: str, name: str, user: str, token: str) -> list[str]:
-    host = f"[{plan.host}]" if ":" in plan.host else plan.host
     environment = {**plan.environment(), "TRACE_DIR": "/trace"}
     return [
         *("run", "--detach", "--name", name, "--label", f"{TOKEN}={token}", "--user", user),
         *("--read-only", "--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=160m,mode=1777"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "1024"),
-        *("--publish", f"{host}:{plan.port}:8080", "--mount", _mount(plan.run.dir)),
+        *("--publish", f"{authority(plan.host, plan.port)}:8080", "--mount", _mount(plan.run.dir)),
         *(word for item in environment.items() for word in ("--env", "=".join(item))),
         *(image, "--workers", str(plan.workers)),
     ]

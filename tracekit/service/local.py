@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracekit import ROOT
-from tracekit.collect import procfs
+from tracekit.collect import marked
 from tracekit.collect.appender import open_raw
 from tracekit.errors import TracekitError
 from tracekit.service.plan import Plan, answers, prepare, refuse_taken_port
@@ -74,54 +74,26 @@ def _last_words(log: Path) -> str:
 def end(started: Started) -> list[str]:
     """End every process of it, for certain; returns what the user should be told."""
     mark = f"{TOKEN}={started.token}".encode()
-    pids = _members(mark)
+    pids = marked.living(mark)
     if not pids:
         return ["it had ended already"]
     # The leader of the session ends its workers in order; where it was killed, each of them is asked.
-    leaders = [pid for pid in pids if _is_leader(pid)]
-    _signal(leaders or pids, mark, signal.SIGTERM)
+    for pid in [one for one in pids if marked.is_leader(one)] or pids:
+        marked.send_signal(pid, mark, signal.SIGTERM)
     _wait_for_end(mark, STOP_S)
-    killed = _members(mark)
-    _signal(killed, mark, signal.SIGKILL)
+    killed = marked.living(mark)
+    for pid in killed:
+        marked.send_signal(pid, mark, signal.SIGKILL)
     _wait_for_end(mark, KILL_S)
-    if left := _members(mark):
+    if left := marked.living(mark):
         raise TracekitError(f"processes {left} of the service do not end, not even by SIGKILL")
     return ["it did not end at SIGTERM and was killed"] if killed else []
-
-
-def _is_leader(pid: int) -> bool:
-    try:
-        return int(procfs.read_stat(pid).fields[procfs.SESSION]) == pid
-    except OSError:
-        return False
-
-
-def _members(mark: bytes) -> list[int]:
-    """Living processes with the token in their environment."""
-    found = []
-    for pid in procfs.list_pids():
-        with suppress(OSError, ValueError):
-            is_live = procfs.read_stat(pid).fields[procfs.STATE] not in procfs.DEAD
-            if is_live and mark in procfs.read(pid, "environ").split(b"\0"):
-                found.append(pid)
-    return found
-
-
-def _signal(pids: list[int], mark: bytes, signum: int) -> None:
-    for pid in pids:
-        with suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                if mark in procfs.read(pid, "environ").split(b"\0"):  # still ours, and the pidfd holds it
-                    signal.pidfd_send_signal(pidfd, signum)
-            finally:
-                os.close(pidfd)
 
 
 def _wait_for_end(mark: bytes, seconds: float) -> None:
     """Until no process has the token, so long at most."""
     for _ in range(int(seconds / 0.1)):
-        pids = _members(mark)
+        pids = marked.living(mark)
         if not pids:
             return
         with suppress(OSError):

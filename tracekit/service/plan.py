@@ -93,6 +93,11 @@ def prepare(plan: Plan) -> None:
     write_module_inventory(plan.run.dir, plan.app_id, [module])
 
 
+def authority(host: str, port: int | str) -> str:
+    """host:port as URLs and docker have it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def refuse_taken_port(host: str, port: int) -> None:
     """Raises TracekitError where nothing can be served there, with the way out."""
     try:

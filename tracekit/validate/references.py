@@ -72,7 +72,7 @@ class Names:
             self._report.tell("other_node", name, f"{shown(node)} is not in nodes.json", line)
 
     def check_link(self, name: str, batch: Batch[Any]) -> None:
-        """links.json has the primary NIC of a node, <node>.nic, and not its others, <node>.nic.<iface>."""
+        """Another writer's links.json may have <node>.nic, and not that node's further NICs."""
         for line, link in self._strange(batch, lambda one: one.link, self._links):
             node, nic, _ = link.partition(".nic.")
             if not nic or f"{node}.nic" not in (self._links or ()):

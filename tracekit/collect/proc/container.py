@@ -12,7 +12,7 @@ from tracekit.collect import procfs
 from tracekit.collect.clock import Stamp
 from tracekit.collect.proc import cgroup
 from tracekit.collect.proc.cgroup import Cgroup, Figures
-from tracekit.collect.rows import mark_row
+from tracekit.collect.rows import routed_mark
 
 ABSENT_MS = 2000  # a restart that takes less is one mark, and no absence besides
 
@@ -152,4 +152,4 @@ class Container:
 
 
 def _mark(stamp: Stamp, kind: str, **more: object) -> bytes:
-    return b"@marks.jsonl " + mark_row(stamp, "proc", kind, **more)
+    return routed_mark(stamp, "proc", kind, **more)

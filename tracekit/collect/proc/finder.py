@@ -30,7 +30,7 @@ class Watch(NamedTuple):
     """What the sampler knows of a process that is looked at, and is told of it."""
 
     has_ended: Callable[[int, float, list[bytes]], bool]  # pid, birth in ms of boot time, fields of its stat
-    passed_over: Callable[[int, list[bytes], bool], object]  # pid, fields, whether it is the collector's own
+    passed_over: Callable[[int, list[bytes]], object]  # pid, fields
 
 
 class Finder:
@@ -139,12 +139,12 @@ class Finder:
             cmdline = procfs.read_cmdline(pid, self._root)
             if not self._target.takes(pid, stat.comm, cmdline):
                 if pid not in self._refused:
-                    self._watch.passed_over(pid, stat.fields, self._target.is_ours(pid, ppid))
+                    self._watch.passed_over(pid, stat.fields)
                 self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS)
                 return None
             if self._target.is_ours(pid, ppid):
                 if pid not in self._refused:
-                    self._watch.passed_over(pid, stat.fields, True)
+                    self._watch.passed_over(pid, stat.fields)
                 self._refused[pid] = 0
                 if self._target.matches(stat.comm, ""):  # make's own command line holds the pattern itself
                     self._say("the collector's own processes match PROC_MATCH too; they are left out")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tracekit import jsonl
 from tracekit.collect.clock import Stamp
 from tracekit.collect.proc.finder import Found
-from tracekit.collect.rows import mark_row
+from tracekit.collect.rows import routed_mark
 
 
 class Output:
@@ -46,4 +46,4 @@ def ended(stamp: Stamp, pid: int, starttime: int, **known: object) -> bytes:
 
 def mark(stamp: Stamp, kind: str, **more: object) -> bytes:
     """A mark of the sampler; more as in mark_row."""
-    return b"@marks.jsonl " + mark_row(stamp, "proc", kind, **more)
+    return routed_mark(stamp, "proc", kind, **more)

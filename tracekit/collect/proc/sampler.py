@@ -244,10 +244,10 @@ class Sampler:
             return False
         return procfs.is_dead(fields) or self._endings.has_ended(pid, born_ms)
 
-    def _pass_over(self, pid: int, fields: list[bytes], is_ours: bool) -> None:
+    def _pass_over(self, pid: int, fields: list[bytes]) -> None:
         self._children.pass_over(pid, fields)
-        if is_ours and self._exits is None:  # nobody else tells of its end
-            self._children.leave_out([pid])
+        if self._exits is None and self._target.is_ours(pid, int(fields[procfs.PPID])):
+            self._children.leave_out([pid])  # nobody else tells of its end
 
     def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
         """The endings of the target's processes since the last time."""

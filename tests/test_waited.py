@@ -13,8 +13,9 @@ from conftest import need
 from test_sampler import Recording, fake_process, target, tick
 
 from tracekit.collect import procfs
+from tracekit.collect.proc.children import Children
 from tracekit.collect.proc.execs import ExecListener
-from tracekit.collect.proc.process import Process
+from tracekit.collect.proc.process import Process, open_process
 from tracekit.collect.proc.usage import Usage
 from tracekit.collect.proc.waited import Waited
 
@@ -144,6 +145,25 @@ def test_a_launcher_that_ends_leaves_its_account_to_its_own(tmp_path: Path) -> N
     tick(recording, 1)
     tick(recording, 2)
     assert unattributed(recording) == [50.0 * MS]
+
+
+@pytest.mark.parametrize(("are_ends_told", "open_ms"), [(True, 0.0), (False, 50.0 * MS)])
+def test_where_ends_are_told_a_launcher_tells_nothing_before_one_of_the_targets_has_ended(
+    tmp_path: Path, are_ends_told: bool, open_ms: float
+) -> None:
+    fake_process(tmp_path, 10, "shell", starttime=900)
+    fake_process(tmp_path, 11, "work", starttime=900, ppid=10)
+    children = Children(CLK_TCK, lambda pid: pid == 11, 10_000, are_ends_told, str(tmp_path))
+    child = open_process(11, 900, str(tmp_path))
+    child.fields = procfs.read_stat(11, str(tmp_path)).fields
+    children.came(child, 10_000)
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50)  # of something else that it ran
+    children.read_launchers()
+    assert children.settle(11_000) == open_ms
+    children.ended(11, 10, 300.0, 12_000)
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50 + 300 // MS + 40)
+    children.read_launchers()
+    assert children.settle(12_000) == 40.0 * MS
 
 
 def end(root: Path, pid: int) -> None:

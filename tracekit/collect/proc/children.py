@@ -12,9 +12,14 @@ from tracekit.collect.proc.waited import Waited
 class Children:
     """Follows the accounts of the target's processes, and of their launchers."""
 
-    def __init__(self, clk_tck: int, is_in_sight: Callable[[int], bool], began_ms: int, root: str) -> None:
-        """clk_tck: ticks a second. is_in_sight(pid): it is sampled. began_ms: since when, in boot time."""
+    def __init__(
+        self, clk_tck: int, is_in_sight: Callable[[int], bool], began_ms: int, are_ends_told: bool, root: str
+    ) -> None:
+        """clk_tck: ticks a second. is_in_sight(pid): it is sampled. began_ms: since when, in boot time.
+
+        are_ends_told: by exit records, those of launchers and of strangers too."""
         self._clk_tck = clk_tck
+        self._are_ends_told = are_ends_told
         self._is_in_sight = is_in_sight
         self._began_ms = began_ms
         self._waited = Waited(slack_ms=self._to_ms(2))
@@ -35,7 +40,10 @@ class Children:
     def came(self, process: Process, mono_ms: int) -> None:
         """A process of the target's has come into sight and was sampled."""
         self._begin(process)
-        self._note(process.ticks(procfs.PPID), mono_ms)
+        parent = process.ticks(procfs.PPID)
+        self._follow(parent, mono_ms)
+        if not self._are_ends_told:  # one that came may have had others before it, which nobody saw
+            self._launchers.note(parent, mono_ms)
 
     def changed(self, process: Process) -> None:
         """Its account has grown."""
@@ -43,8 +51,18 @@ class Children:
 
     def ended(self, pid: int, parent: int, cpu_ms: float, mono_ms: int) -> None:
         """A process of the target's ended; rows hold cpu_ms of its life."""
-        self._note(parent, mono_ms)
+        self._follow(parent, mono_ms)
+        self._launchers.note(parent, mono_ms)
         self._waited.tell(pid, parent, cpu_ms)
+
+    def may_have_ended(self, parent: int, mono_ms: int) -> bool:
+        """A process ended that nobody has seen alive: whether parent launches the target's, so that it may be one.
+
+        No row holds its CPU, and the parent's account will have it."""
+        if parent not in self._launchers:
+            return False
+        self._launchers.note(parent, mono_ms)
+        return True
 
     def another_ended(self, pid: int, parent: int, cpu_ms: float) -> None:
         """A process ended that is not the target's; its launcher may be one of the target's too."""
@@ -56,10 +74,6 @@ class Children:
             waited = int(fields[procfs.CUTIME]) + int(fields[procfs.CSTIME])
             self._waited.begin(pid, self._to_ms(waited))
 
-    def is_launcher(self, pid: int) -> bool:
-        """Whether it is followed as the parent of a process of the target's."""
-        return pid in self._launchers
-
     def read_launchers(self) -> None:
         """Read their accounts; to be done before the target's processes are read."""
         for launcher, is_there in self._launchers.read():
@@ -68,11 +82,9 @@ class Children:
             else:
                 self._gone.append(launcher)
 
-    def settle(self, mono_ms: int, are_ends_told: bool) -> float:
-        """CPU in ms, since the last time, of children that ended and that no row holds.
-
-        are_ends_told: by exit records, those of launchers too."""
-        for launcher in self._gone if not are_ends_told else ():  # after the ends of its children
+    def settle(self, mono_ms: int) -> float:
+        """CPU in ms, since the last time, of children that ended and that no row holds."""
+        for launcher in self._gone if not self._are_ends_told else ():  # after the ends of its children
             own_ms = self._to_ms(launcher.ticks(procfs.UTIME, procfs.STIME))
             parent = launcher.ticks(procfs.PPID)
             if launcher.pid in self._strangers:
@@ -83,11 +95,10 @@ class Children:
         self._gone.clear()
         return self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
 
-    def _note(self, parent: int, mono_ms: int) -> None:
+    def _follow(self, parent: int, mono_ms: int) -> None:
         """A process of the target's has come or gone whose parent this is."""
         if self._is_in_sight(parent):
             return
-        self._launchers.note(parent, mono_ms)
         launcher = self._launchers.follow(parent)
         if launcher:
             self._begin(launcher, mono_ms - RECENT_MS)

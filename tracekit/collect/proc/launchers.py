@@ -12,8 +12,8 @@ INIT = 1  # waits for anybody's children
 class Launchers:
     """Such as a batch script: a process of the target's that ends enters its launcher's account.
 
-    Other children may be in that account too, so it counts only while a child of the target's has lately
-    come or gone. A launcher's own launcher is followed, for it waits for the launcher."""
+    Other children may be in that account too, so it counts only while a child of the target's has lately gone
+    (or come, where nothing tells of ends). A launcher's own launcher is followed, for it waits for it."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -37,7 +37,7 @@ class Launchers:
         return process
 
     def note(self, pid: int, mono_ms: int) -> None:
-        """A child of pid has come or gone that is the target's."""
+        """A child of pid that is the target's has gone, or come."""
         self._lately_ms[pid] = mono_ms
 
     def counts(self, pid: int, mono_ms: int) -> bool:

@@ -67,7 +67,8 @@ class Sampler:
         self._finder = Finder(target, refresh, watch, self._clk_tck, output.say_once, root)
         self._endings = Endings(target, self._is_in_sight, refresh, root)
         self._began_ms = clock.now().mono_ms
-        self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, root)
+        are_ends_told = self._exits is not None
+        self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, are_ends_told, root)
         self._usage = Usage(self._clk_tck)
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))
         self._processes: dict[int, Process] = {}
@@ -142,7 +143,7 @@ class Sampler:
         self._children.read_launchers()
         yield from self._sample(stamp, list(self._processes.values()))
         yield from self._take_exits(stamp)  # of the children that the accounts held by now
-        cpu_ms = self._children.settle(stamp.mono_ms, self._exits is not None)
+        cpu_ms = self._children.settle(stamp.mono_ms)
         if self._container_usage_ms() is None:
             yield from self._unattributed(stamp, cpu_ms, "children")
 
@@ -232,11 +233,11 @@ class Sampler:
             yield from self._add(list(started), stamp)
         yield from self._take_exits(stamp)
 
-    def _may_be_meant(self, ending: Ending) -> bool:
+    def _may_be_meant(self, ending: Ending, stamp: Stamp) -> bool:
         """Whether it is a launcher's child whose command line nobody has read while it lived."""
         if not self._refresh or self._finder.has_refused(ending.pid):
             return False
-        return self._children.is_launcher(ending.ppid)
+        return self._children.may_have_ended(ending.ppid, stamp.mono_ms)
 
     def _has_ended(self, pid: int, born_ms: float, fields: list[bytes]) -> bool:
         """Whether its end has been told, though it is still being torn down or nobody has waited for it."""
@@ -275,7 +276,7 @@ class Sampler:
             starttime = max(stamp.mono_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
-            if not self._may_be_meant(ending):
+            if not self._may_be_meant(ending, stamp):
                 self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
             return
         self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)

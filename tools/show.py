@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Show a cctf directory in the terminal: node, samples got of expected, series, top processes, gaps.
 
-DIR comes as argument or from the environment; without it logs/<RUN_ID>/cctf of the chosen run is taken.
+DIR comes as argument or from the environment; without it unified_cctf/<RUN_ID>, where the run is merged, else
+logs/<RUN_ID>/cctf of the chosen run.
 """
 
 import sys

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Check a cctf directory, of one node or merged: records, hashes, order, laws, and names across files.
 
-DIR comes as argument or from the environment; without it logs/<RUN_ID>/cctf of the chosen run is taken.
+DIR comes as argument or from the environment; without it unified_cctf/<RUN_ID>, where the run is merged, else
+logs/<RUN_ID>/cctf of the chosen run.
 JSON=1 prints the whole report as one JSON object on stdout.
 """
 

@@ -196,9 +196,10 @@ def chosen_run(settings: Settings, root: Path = ROOT) -> Run:
 
 
 def chosen_cctf(settings: Settings, root: Path = ROOT) -> Path:
-    """The cctf directory that is meant: DIR (or its cctf/) where given, else that of the run."""
+    """The data set that is meant: DIR (or its cctf/) where given, else the merged run, else this node's cctf."""
     if not settings["DIR"]:
-        return existing_run(settings, root).dir / "cctf"
+        merged = root / "unified_cctf" / (settings["RUN_ID"] or "-")
+        return merged if (merged / "manifest.json").exists() else existing_run(settings, root).dir / "cctf"
     folder = Path(settings["DIR"])
     is_outer = not (folder / "manifest.json").exists() and (folder / "cctf" / "manifest.json").exists()
     return folder / "cctf" if is_outer else folder

@@ -140,7 +140,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE", "50", "requests a second that a load target sends", _whole(1, 1_000_000), False),
     Setting("DURATION", "30", "seconds that it sends them", _seconds, False),
     Setting("STRICT", "0", "1: parse stops at the first bad line", _one_of("0", "1"), False),
-    Setting("DIR", "", "cctf directory to validate or show", _path, shown_default="logs/<RUN_ID>/cctf"),
+    Setting(
+        "DIR",
+        "",
+        "data set to look at",
+        _path,
+        shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
+    ),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -7,19 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from tracekit.records import (
-    FILES,
-    HostExtra,
-    LinkMetric,
-    Manifest,
-    Node,
-    Quality,
-)
+from tracekit.dataset import Dataset, open_dataset
+from tracekit.records import HostExtra, LinkMetric, Quality
 from tracekit.traffic import describe, measure
 
 WIDTH = 40
@@ -40,44 +33,36 @@ class Process:
 
 def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
     """The lines to show for a cctf directory that validate accepts; shown_as: its name in them."""
-    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    dataset = open_dataset(folder)
     quality = msgspec.json.decode((folder / "quality.json").read_bytes(), type=Quality)
-    yield from _head(folder, manifest)
+    yield from _head(dataset)
     yield ""
-    yield from _series(folder, quality)
-    if (folder / "invocations.jsonl").exists() or (folder / "events_client.jsonl").exists():
+    yield from _series(dataset, quality)
+    if dataset.has("invocations.jsonl") or dataset.has("events_client.jsonl"):
         yield ""
-        yield from describe(measure(_read(folder, "events_client.jsonl"), _read(folder, "invocations.jsonl")))
-    processes = _processes(folder)
+        yield from describe(measure(dataset.read("events_client.jsonl"), dataset.read("invocations.jsonl")))
+    processes = _processes(dataset)
     if processes:
         yield ""
         yield from _top(processes)
     yield ""
     yield from _account(quality)
-    size = sum(file.bytes for file in manifest.files)
-    yield f"Files      {shown_as or folder}  ({len(manifest.files)} files, {_bytes(size)})"
+    files = dataset.manifest.files
+    size = sum(file.bytes for file in files)
+    yield f"Files      {shown_as or folder}  ({len(files)} files, {_bytes(size)})"
 
 
 def cpu_of_service(folder: Path) -> tuple[float, float]:
     """CPU in s of all processes of a cctf, and of the requests in it."""
-    processes_ms: float = sum(row.cpu_ms for row in _read(folder, "proc_cpu.jsonl"))
-    requests_ms: float = sum(row.cpu_time_ms or 0 for row in _read(folder, "invocations.jsonl"))
+    dataset = open_dataset(folder)
+    processes_ms: float = sum(row.cpu_ms for row in dataset.read("proc_cpu.jsonl"))
+    requests_ms: float = sum(row.cpu_time_ms or 0 for row in dataset.read("invocations.jsonl"))
     return processes_ms / 1000, requests_ms / 1000
 
 
-def _read(folder: Path, name: str) -> Iterator[Any]:
-    path = folder / name
-    if path.exists():
-        decoder = msgspec.json.Decoder(FILES[name].record)
-        with path.open("rb") as lines:
-            yield from (decoder.decode(line) for line in lines)
-
-
-def _head(folder: Path, manifest: Manifest) -> Iterator[str]:
-    yield f"Run        {manifest.run_id}"
-    path = folder / "nodes.json"
-    nodes = msgspec.json.decode(path.read_bytes(), type=list[Node]) if path.exists() else []
-    for node in nodes:
+def _head(dataset: Dataset) -> Iterator[str]:
+    yield f"Run        {dataset.manifest.run_id}"
+    for node in dataset.nodes():
         mhz = f"{node.cpu_freq_mhz} MHz" if node.cpu_freq_mhz else "clock rate unknown"
         memory = f"{node.mem_mb / 1000:.1f} GB" if node.mem_mb else "memory unknown"
         yield f"Node       {node.node_id} ({node.stage}): {node.cpu_cores} cores, {mhz}, {memory}"
@@ -91,26 +76,24 @@ def _head(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"Time       {began}, {lasted}"
 
 
-def _series(folder: Path, quality: Quality) -> Iterator[str]:
-    cpu = [row.cpu_util for row in _read(folder, "host_metrics.jsonl") if row.cpu_util is not UNSET]
-    mem = [row.mem_free_mb for row in _read(folder, "host_metrics.jsonl") if row.mem_free_mb is not UNSET]
-    links: list[LinkMetric] = [
-        row for row in _read(folder, "link_metrics.jsonl") if row.link.endswith(".nic")
-    ]
+def _series(dataset: Dataset, quality: Quality) -> Iterator[str]:
+    cpu = [row.cpu_util for row in dataset.read("host_metrics.jsonl") if row.cpu_util is not UNSET]
+    mem = [row.mem_free_mb for row in dataset.read("host_metrics.jsonl") if row.mem_free_mb is not UNSET]
+    links: list[LinkMetric] = [row for row in dataset.read("link_metrics.jsonl") if row.link.endswith(".nic")]
     yield f"{'Series':<10} {'got/expected':<13} {'':<{WIDTH}}  least  mean  most"
     yield _series_line("CPU %", _got(quality, "cpu"), cpu, "{:.0f}".format, top=100.0)
     yield _series_line("free MB", _got(quality, "mem"), mem, "{:.0f}".format)
     yield _series_line("NIC in", _got(quality, "nic"), [row.rx_Bps for row in links], _rate)
     yield _series_line("NIC out", _got(quality, "nic"), [row.tx_Bps for row in links], _rate)
-    yield from _extra_series(folder)
+    yield from _extra_series(dataset)
     proc = quality.collectors.get("proc")
     if proc:
-        yield f"{'processes':<10} {f'{proc.got}/{proc.expected}':<13} {_resident(folder)}"
+        yield f"{'processes':<10} {f'{proc.got}/{proc.expected}':<13} {_resident(dataset)}"
 
 
-def _extra_series(folder: Path) -> Iterator[str]:
+def _extra_series(dataset: Dataset) -> Iterator[str]:
     """Where HOST_EXTRAS was 1: shares of all cores, and what all disks moved."""
-    rows: list[HostExtra] = list(_read(folder, "host_extra.jsonl"))
+    rows: list[HostExtra] = list(dataset.read("host_extra.jsonl"))
     for name, field in (("iowait %", "iowait_pct"), ("steal %", "steal_pct")):
         shares = [share for row in rows if (share := getattr(row, field)) is not None]
         if shares:
@@ -121,8 +104,8 @@ def _extra_series(folder: Path) -> Iterator[str]:
             yield _series_line(name, "", moved, _rate)
 
 
-def _resident(folder: Path) -> str:
-    pids = {(row.pid, row.starttime) for row in _read(folder, "proc_rss.jsonl")}
+def _resident(dataset: Dataset) -> str:
+    pids = {(row.pid, row.starttime) for row in dataset.read("proc_rss.jsonl")}
     return f"{len(pids)} sampled" if pids else "no process matched"
 
 
@@ -152,14 +135,14 @@ def sparkline(values: Sequence[float], top: float | None = None) -> str:
     return "".join(BARS[min(int((value - low) / (high - low) * len(BARS)), len(BARS) - 1)] for value in share)
 
 
-def _processes(folder: Path) -> list[Process]:
+def _processes(dataset: Dataset) -> list[Process]:
     found: dict[tuple[int | None, int | None], Process] = {}
-    for row in _read(folder, "proc_cpu.jsonl"):
+    for row in dataset.read("proc_cpu.jsonl"):
         found.setdefault((row.pid, row.starttime), Process(row.pid)).cpu_ms += row.cpu_ms
-    for row in _read(folder, "proc_rss.jsonl"):
+    for row in dataset.read("proc_rss.jsonl"):
         process = found.setdefault((row.pid, row.starttime), Process(row.pid))
         process.peak_rss_kb = max(process.peak_rss_kb, row.rss_kb)
-    for row in _read(folder, "proc_inventory.jsonl"):
+    for row in dataset.read("proc_inventory.jsonl"):
         if (row.pid, row.starttime) in found:
             process = found[row.pid, row.starttime]
             process.name = row.comm or process.name

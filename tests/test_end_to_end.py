@@ -145,7 +145,8 @@ def test_free_memory_is_the_kernels(run: tuple[Path, Watch]) -> None:
     folder, watch = run
     rows = during(folder, [row for row in lines_of(folder / "resources.jsonl") if "mem_free_mb" in row])
     for row in rows:
-        assert row["mem_free_mb"] == pytest.approx(watch.at(row["ts_ms"])["free_mb"], rel=0.02)
+        around = [one["free_mb"] for one in watch.samples if abs(one["ts_ms"] - row["ts_ms"]) <= 50]
+        assert 0.98 * min(around) <= row["mem_free_mb"] <= 1.02 * max(around)  # others may take some meanwhile
 
 
 def test_bytes_a_second_are_the_kernels(run: tuple[Path, Watch]) -> None:

@@ -41,9 +41,11 @@ def endings(pattern: str, root: Path, sampled: set[int] | None = None, by_name: 
 
 def test_threads_of_a_process_are_added_up_and_told_with_the_last(tmp_path: Path) -> None:
     account = endings("work", tmp_path)
-    assert account.add(task(11, 10, last=False, cpu_us=2500.5, peak_rss_kb=300, comm=b"pool-1")) is None
-    assert account.add(task(10, 10, last=False, cpu_us=1000.0, wait_status=3 << 8)) is None
-    ending = account.add(task(12, 10, last=True, cpu_us=499.5, comm=b"pool-2", user_us=4000, system_us=12000))
+    assert account.add(task(11, 10, last=False, cpu_us=2500.5, peak_rss_kb=300, comm=b"pool-1"), 5000) is None
+    assert account.add(task(10, 10, last=False, cpu_us=1000.0, wait_status=3 << 8), 5000) is None
+    ending = account.add(
+        task(12, 10, last=True, cpu_us=499.5, comm=b"pool-2", user_us=4000, system_us=12000), 5000
+    )
     assert ending == Ending(
         pid=10,
         ppid=1,
@@ -54,17 +56,18 @@ def test_threads_of_a_process_are_added_up_and_told_with_the_last(tmp_path: Path
         exit_code=3,
         signal=None,
         elapsed_ms=5,
+        ended_ms=5000,
     )
 
 
 def test_a_signal_is_no_exit_code(tmp_path: Path) -> None:
-    ending = endings("work", tmp_path).add(task(10, 10, last=True, wait_status=9))
+    ending = endings("work", tmp_path).add(task(10, 10, last=True, wait_status=9), 5000)
     assert ending is not None
     assert (ending.exit_code, ending.signal) == (None, 9)
 
 
 def ended(ppid: int, comm: str = "task") -> Ending:
-    return Ending(99, ppid, comm, 1.0, 1.0, 1, 0, None, 1)
+    return Ending(99, ppid, comm, 1.0, 1.0, 1, 0, None, 1, 5000)
 
 
 def test_a_process_that_was_never_sampled_belongs_by_its_name(tmp_path: Path) -> None:
@@ -85,8 +88,8 @@ def test_or_else_by_its_nearest_ancestor_that_is_sampled_or_meant(tmp_path: Path
 def test_a_parent_that_has_ended_too_still_leads_to_the_ancestor(tmp_path: Path) -> None:
     account = endings("work", tmp_path, {10})
     account.start_batch(0)
-    child = account.add(task(30, 30, last=True, ppid=20, comm=b"gzip"))
-    account.add(task(20, 20, last=True, ppid=10, comm=b"sh"))  # nothing of it is left under /proc
+    child = account.add(task(30, 30, last=True, ppid=20, comm=b"gzip"), 5000)
+    account.add(task(20, 20, last=True, ppid=10, comm=b"sh"), 5000)  # nothing of it is left under /proc
     assert child is not None
     assert account.belongs(child)
     account.start_batch(100)  # another process may have its pid by now

@@ -14,7 +14,7 @@ from test_sampler import Recording, fake_process, target, tick
 
 from tracekit.collect import procfs
 from tracekit.collect.proc.children import Children
-from tracekit.collect.proc.execs import ExecListener
+from tracekit.collect.proc.events import EndTimes, ExecListener
 from tracekit.collect.proc.process import Process, open_process
 from tracekit.collect.proc.usage import Usage
 from tracekit.collect.proc.waited import Waited
@@ -157,12 +157,13 @@ def test_where_ends_are_told_a_launcher_tells_nothing_before_one_of_the_targets_
     child = open_process(11, 900, str(tmp_path))
     child.fields = procfs.read_stat(11, str(tmp_path)).fields
     children.came(child, 10_000)
-    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50)  # of something else that it ran
-    children.read_launchers()
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50 + 7)  # of something else that it ran
+    children.another_ended(12, 10, 7.0 * MS, 10_500)
+    children.read_launchers(11_000)
     assert children.settle(11_000) == open_ms
     children.ended(11, 10, 300.0, 12_000)
-    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50 + 300 // MS + 40)
-    children.read_launchers()
+    fake_process(tmp_path, 10, "shell", starttime=900, cutime=50 + 7 + 300 // MS + 40)
+    children.read_launchers(12_000)
     assert children.settle(12_000) == 40.0 * MS
 
 
@@ -186,6 +187,24 @@ def test_a_started_program_is_told_at_once() -> None:
     time.sleep(0.05)
     assert process.pid in execs.read()
     assert execs.read().isdisjoint({process.pid})
+
+
+def test_the_moment_of_an_end_is_told_also_to_who_asks_later() -> None:
+    need(os.geteuid() == 0, "exit events need root")
+    ends = EndTimes()
+    began_ms = boot_ms()
+    process = subprocess.Popen(["sleep", "0.1"])
+    process.wait()
+    ended_ms = boot_ms()
+    time.sleep(0.3)
+    assert (
+        max(began_ms + 100, ended_ms - 20) <= ends.read()[process.pid] <= ended_ms + 5
+    )  # 5: of its teardown
+    assert process.pid not in ends.read()
+
+
+def boot_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def lives(ticks: int) -> Process:

@@ -17,7 +17,7 @@ readonly VEGETA=12.13.0 VEGETA_ARCHIVE=12.12.0 # the last release with an archiv
 
 # "program package" a line: what the collectors say in their headers, and what the rest needs.
 needs() {
-  sed -n 's/^# Needs: //p' tools/collectors/* | grep -oE '[[:alnum:]._-]+ \(package [[:alnum:].-]+\)' |
+  sed -n 's/^# Needs: //p' tools/collectors/*.* | grep -oE '[[:alnum:]._-]+ \(package [[:alnum:].-]+\)' |
     sed -E 's/ \(package (.*)\)/ \1/'
   printf '%s\n' 'ps procps' 'ip iproute2' 'ping iputils-ping' 'jq jq'
 }

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
 from tracekit.collect.proc.engine import Engines
-from tracekit.collect.proc.execs import ExecListener
+from tracekit.collect.proc.events import EndTimes, ExecListener
 from tracekit.collect.proc.lines import Output
 from tracekit.collect.proc.own import Own
 from tracekit.collect.proc.sampler import Listeners, Sampler
@@ -35,7 +35,8 @@ from tracekit.collect.proc.target import Target
 from tracekit.collect.proc.taskstats import ExitListener
 
 START_S = 0.02  # a program may end soon after it started
-END_S = 0.1  # exit records wait so long for others
+END_S = 0.1  # exit records wait so long for others, where nobody tells the moment of an end
+DRAIN_S = 1.0  # and at most so long, for the kernel keeps only so many
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +74,7 @@ def _listeners() -> Listeners:
         )
         return Listeners()
     try:
-        return Listeners(exits, ExecListener())
+        return Listeners(exits, ExecListener(), EndTimes())
     except OSError as error:
         cli.warn(f"no exec events ({error}): a process is found at the next look, a second later")
         return Listeners(exits)
@@ -89,20 +90,23 @@ def _ending_signals() -> int:
 
 
 def _wait(seconds: float, ending: int, listeners: Listeners) -> str:
-    """What ends the wait; events are taken some at a time, for each waking costs more than it holds."""
+    """What ends the wait; events are taken some at a time, for each waking costs more than it holds.
+
+    Ends need no waking where their moment is told: their records are read with the next tick."""
     seconds = max(seconds, 0.0)
     deadline = time.monotonic() + seconds
     execs = [listeners.execs.fileno()] if listeners.execs else []
-    exits = [listeners.exits.fileno()] if listeners.exits else []
-    ready, _, _ = select.select([ending, *execs, *exits], [], [], seconds)
-    if not ready or (seconds == 0 and ending not in ready):
+    exits = [listeners.exits.fileno()] if listeners.exits and not listeners.ends else []
+    at_most_s = min(seconds, DRAIN_S) if listeners.ends else seconds
+    ready, _, _ = select.select([ending, *execs, *exits], [], [], at_most_s)
+    if (not ready and at_most_s == seconds) or (seconds == 0 and ending not in ready):
         return "tick"
 
     def gather(watched: list[int], at_most_s: float) -> list[int]:
         left_s = max(deadline - time.monotonic(), 0.0)
         return select.select([ending, *watched], [], [], min(at_most_s, left_s))[0]
 
-    if ending not in ready and not set(execs) & set(ready):
+    if set(exits) & set(ready) and not {ending, *execs} & set(ready):
         ready = gather(execs, END_S)  # a program that starts meanwhile does not wait as long
     if ending not in ready and set(execs) & set(ready):
         ready = gather([], START_S)

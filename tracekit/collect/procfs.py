@@ -5,6 +5,7 @@ OSError (ENOENT, ESRCH, EACCES) where the process is gone or not ours to see: ca
 """
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 PROC = "/proc"
@@ -47,8 +48,9 @@ def read(pid: int, name: str, root: str = PROC) -> bytes:
     """The whole of /proc/<pid>/<name>; open() and its stream would cost half as much again."""
     descriptor = os.open(f"{root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        whole = os.read(descriptor, _BLOCK)
-        while block := os.read(descriptor, _BLOCK):
+        whole = block = os.read(descriptor, _BLOCK)
+        while len(block) == _BLOCK:  # the kernel gives less than asked for at the end alone
+            block = os.read(descriptor, _BLOCK)
             whole += block
         return whole
     finally:
@@ -90,18 +92,19 @@ def is_hiding() -> bool:
     return os.geteuid() != 0 and any(hidden & set(option) for option in options)
 
 
-def newest_pid(root: str = PROC) -> bytes | None:
-    """The pid that was given last, to a process or a thread; None where that is not told.
+class NewestPid:
+    """The pid that was given last, to a process or a thread: while it stays the same nothing was forked.
 
-    While it stays the same nothing was forked. Source: proc(5), the fifth field of loadavg."""
-    try:
-        descriptor = os.open(f"{root}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(descriptor, 128).split()[-1]
-    finally:
-        os.close(descriptor)
+    Source: proc(5), the fifth field of loadavg, which stays open."""
+
+    def __init__(self, root: str = PROC) -> None:
+        self._descriptor: int | None = None
+        with suppress(OSError):
+            self._descriptor = os.open(f"{root}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self) -> bytes | None:
+        """None where that is not told."""
+        return os.pread(self._descriptor, 128, 0).split()[-1] if self._descriptor is not None else None
 
 
 def list_pids(root: str = PROC) -> dict[int, int]:

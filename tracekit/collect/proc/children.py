@@ -23,7 +23,7 @@ class Children:
         self._is_in_sight = is_in_sight
         self._began_ms = began_ms
         self._waited = Waited(slack_ms=self._to_ms(2))
-        self._launchers = Launchers(root)
+        self._launchers = Launchers(are_ends_told, root)
         self._gone: list[Process] = []  # launchers, since the last time
         self._strangers: set[int] = set()
 
@@ -53,19 +53,21 @@ class Children:
         """A process of the target's ended; rows hold cpu_ms of its life."""
         self._follow(parent, mono_ms)
         self._launchers.note(parent, mono_ms)
-        self._waited.tell(pid, parent, cpu_ms)
+        self.another_ended(pid, parent, cpu_ms, mono_ms)
 
-    def may_have_ended(self, parent: int, mono_ms: int) -> bool:
-        """A process ended that nobody has seen alive: whether parent launches the target's, so that it may be one.
+    def may_have_ended(self, pid: int, parent: int, mono_ms: int) -> bool:
+        """A process ended that nobody has seen alive: whether its parent launches the target's.
 
-        No row holds its CPU, and the parent's account will have it."""
+        Then it may be one of them. No row holds its CPU, and the parent's account will have it."""
         if parent not in self._launchers:
             return False
         self._launchers.note(parent, mono_ms)
+        self._launchers.ended(pid, parent, mono_ms)
         return True
 
-    def another_ended(self, pid: int, parent: int, cpu_ms: float) -> None:
+    def another_ended(self, pid: int, parent: int, cpu_ms: float, mono_ms: int) -> None:
         """A process ended that is not the target's; its launcher may be one of the target's too."""
+        self._launchers.ended(pid, parent, mono_ms)
         self._waited.tell(pid, parent, cpu_ms)
 
     def pass_over(self, pid: int, fields: list[bytes]) -> None:
@@ -74,9 +76,9 @@ class Children:
             waited = int(fields[procfs.CUTIME]) + int(fields[procfs.CSTIME])
             self._waited.begin(pid, self._to_ms(waited))
 
-    def read_launchers(self) -> None:
+    def read_launchers(self, mono_ms: int) -> None:
         """Read their accounts; to be done before the target's processes are read."""
-        for launcher, is_there in self._launchers.read():
+        for launcher, is_there in self._launchers.read(mono_ms):
             if is_there:
                 self.changed(launcher)
             else:
@@ -89,7 +91,7 @@ class Children:
             parent = launcher.ticks(procfs.PPID)
             if launcher.pid in self._strangers:
                 self._strangers.discard(launcher.pid)
-                self.another_ended(launcher.pid, parent, own_ms)
+                self.another_ended(launcher.pid, parent, own_ms, mono_ms)
             else:
                 self.ended(launcher.pid, parent, own_ms, mono_ms)
         self._gone.clear()

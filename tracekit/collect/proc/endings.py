@@ -24,7 +24,7 @@ _SETTLED_MS = 1000  # so long a verdict on an old process holds; the finder too 
 class Ending(NamedTuple):
     """A process that ended. cpu_ms: of the threads that ended while the listener was on.
 
-    user_share: of it in user mode, 0 to 1, by clock ticks; 1 where no tick fell into it."""
+    user_share: of it in user mode, 0 to 1, by clock ticks; 1 where none fell into it. ended_ms: of boot time."""
 
     pid: int
     ppid: int
@@ -35,6 +35,7 @@ class Ending(NamedTuple):
     exit_code: int | None
     signal: int | None
     elapsed_ms: int
+    ended_ms: int
 
     def known(self, dead_ms: float, clk_tck: int) -> dict[str, object]:
         """What the inventory says of the end; dead_ms: CPU of threads that ended before anybody listened."""
@@ -96,8 +97,8 @@ class Endings:
         """Records were lost, maybe of threads whose process waits for its last one here."""
         self._groups.clear()
 
-    def add(self, task: TaskExit) -> Ending | None:
-        """Count a task; the process's ending where this was the last of its tasks."""
+    def add(self, task: TaskExit, ended_ms: int) -> Ending | None:
+        """Count a task; the process's ending, where this was its last. ended_ms: boot time."""
         group = self._groups.setdefault(task.tgid, _Group())
         group.cpu_us += task.cpu_us
         group.user_us += task.user_us
@@ -121,10 +122,11 @@ class Endings:
             exit_code=None if signum else status >> 8 & 0xFF,
             signal=signum or None,
             elapsed_ms=task.process_elapsed_us // 1000,
+            ended_ms=ended_ms,
         )
         self._ended[ending.pid] = ending
         self._lately.pop(ending.pid, None)
-        self._lately[ending.pid] = self._now_ms - ending.elapsed_ms
+        self._lately[ending.pid] = ended_ms - ending.elapsed_ms
         if len(self._lately) > _REMEMBERED:
             del self._lately[next(iter(self._lately))]
         return ending
@@ -140,11 +142,12 @@ class Endings:
 
     def belongs(self, ending: Ending) -> bool:
         """Whether a process that was never sampled is the target's."""
-        if self._target.is_nothing or self._target.is_ours(ending.pid, ending.ppid):
+        if self._target.is_nothing:
             return False
-        if self._by_name and not self._target.container and self._target.matches(ending.comm, ""):
-            return True
-        return self._is_taken(ending.ppid)
+        is_named = self._by_name and not self._target.container and self._target.matches(ending.comm, "")
+        if not is_named and not self._is_taken(ending.ppid):
+            return False
+        return not self._target.is_ours(ending.pid, ending.ppid)
 
     def _is_taken(self, pid: int, depth: int = 0) -> bool:
         """Whether this process or else its nearest known ancestor is the target's."""
@@ -156,9 +159,9 @@ class Endings:
         if verdict is None:
             try:
                 comm, ppid, cmdline, is_old = self._look_up(pid)
-                verdict = not self._target.is_ours(pid, ppid) and (
-                    (self._by_name and self._target.takes(pid, comm, cmdline))
-                    or self._is_taken(ppid, depth + 1)
+                is_meant = self._by_name and self._target.takes(pid, comm, cmdline)
+                verdict = (is_meant or self._is_taken(ppid, depth + 1)) and not self._target.is_ours(
+                    pid, ppid
                 )
             except (OSError, ValueError):
                 return False

@@ -1,9 +1,12 @@
 """Finding the target's processes: a look at /proc once a second, or once at the start.
 
-A process that does not match is looked at again while it is young, for fork comes before exec. Listing /proc
-is half of the cost of a tick with a hundred processes, so it is left out where nothing was forked since.
+A process that does not match is looked at again while it is young, for fork comes before exec; where the
+kernel tells of each exec, once more at the end of its youth is enough, for what gives itself another name.
+Listing /proc is half of the cost of a tick with a hundred processes, so it is left out where nothing was
+forked since.
 """
 
+import os
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
@@ -12,6 +15,7 @@ from tracekit.collect import procfs
 from tracekit.collect.proc.process import Process, open_process
 from tracekit.collect.proc.target import Target
 
+LOOK_MS = 1000  # between two looks
 YOUNG_MS = 3000
 LISTED_MS = 5000  # so often /proc is listed in any case: lxcfs, for one, tells the newest pid with a delay
 
@@ -41,15 +45,16 @@ class Finder:
         target: Target,
         refresh: bool,
         watch: Watch,
-        clk_tck: int,
+        are_execs_told: bool,
         say: Callable[[str], None],
         root: str = procfs.PROC,
     ) -> None:
-        """clk_tck: ticks a second. say: one message for people, at most once each."""
+        """are_execs_told: look_at is told of each. say: one message for people, at most once each."""
         self._target = target
         self._refresh = refresh
         self._watch = watch
-        self._clk_tck = clk_tck
+        self._clk_tck = os.sysconf("SC_CLK_TCK")
+        self._are_execs_told = are_execs_told
         self._say = say
         self._root = root
         self._refused: dict[int, int] = {}  # pid: ms of boot time until which it is looked at again
@@ -57,6 +62,7 @@ class Finder:
         self._settles_ms: int | None = None  # a container that has just started is still starting processes
         self._container_id: str | None = None
         self._inodes: dict[int, int] = {}  # of /proc/<pid>, at the last listing
+        self._newest_pid = procfs.NewestPid(root)
         self._newest: bytes | None = None
         self._is_listed_twice = False
         self._list_at_ms = 0
@@ -86,7 +92,7 @@ class Finder:
         if (self._refresh or not self._is_settled) and self._may_be_new(mono_ms):
             candidates = self._list()
         for pid in sorted(candidates):
-            if pid not in known and mono_ms <= self._refused.get(pid, mono_ms):
+            if pid not in known and self._is_due(pid, mono_ms):
                 found = self._consider(pid, mono_ms)
                 if found:
                     born_ms = units.ticks_to_ms(found.process.starttime, self._clk_tck)
@@ -96,6 +102,12 @@ class Finder:
         self._is_settled = not container or (self._settles_ms is not None and mono_ms >= self._settles_ms)
         if self._is_settled and not self._refresh:
             self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
+
+    def _is_due(self, pid: int, mono_ms: int) -> bool:
+        left_ms = self._refused.get(pid, mono_ms) - mono_ms
+        if not self._are_execs_told or pid not in self._refused:
+            return left_ms >= 0
+        return 0 <= left_ms < LOOK_MS
 
     def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
         """The target's processes among those that have just started a program; none without refresh."""
@@ -121,7 +133,7 @@ class Finder:
 
     def _may_be_new(self, mono_ms: int) -> bool:
         """Whether /proc must be listed: something was forked since it was, or that cannot be told."""
-        newest = procfs.newest_pid(self._root)
+        newest = self._newest_pid.read()
         is_same = newest is not None and newest == self._newest
         if is_same and self._is_listed_twice and mono_ms < self._list_at_ms:
             return False

@@ -21,23 +21,24 @@ from tracekit.collect.clock import STEP_MS, Stamp
 from tracekit.collect.proc import lines
 from tracekit.collect.proc.children import Children
 from tracekit.collect.proc.endings import Ending, Endings
-from tracekit.collect.proc.execs import ExecListener
-from tracekit.collect.proc.finder import Finder, Found, Watch
+from tracekit.collect.proc.events import EndTimes, ExecListener
+from tracekit.collect.proc.finder import LOOK_MS, Finder, Found, Watch
 from tracekit.collect.proc.lines import Output
 from tracekit.collect.proc.process import Process
 from tracekit.collect.proc.target import Target
-from tracekit.collect.proc.taskstats import ExitListener
+from tracekit.collect.proc.taskstats import ExitListener, TaskExit
 from tracekit.collect.proc.ticks import Ticks
 from tracekit.collect.proc.usage import Usage
 
-LOOK_MS = 1000
-
 
 class Listeners(NamedTuple):
-    """Where the kernel tells of processes that end, and of programs that start; None where it does not."""
+    """Where the kernel tells of processes that end, of programs that start, and of the moment of each end.
+
+    None where it does not."""
 
     exits: ExitListener | None = None
     execs: ExecListener | None = None
+    ends: EndTimes | None = None
 
 
 NOBODY = Listeners()
@@ -59,12 +60,12 @@ class Sampler:
         self._target = target
         self._interval_ms = interval_ms
         self._output = output
-        self._exits, self._execs = listeners
+        self._exits, self._execs, self._ends = listeners
         self._root = root
         self._clk_tck = os.sysconf("SC_CLK_TCK")
         self._refresh = refresh
         watch = Watch(self._has_ended, self._pass_over)
-        self._finder = Finder(target, refresh, watch, self._clk_tck, output.say_once, root)
+        self._finder = Finder(target, refresh, watch, self._execs is not None, output.say_once, root)
         self._endings = Endings(target, self._is_in_sight, refresh, root)
         self._began_ms = clock.now().mono_ms
         are_ends_told = self._exits is not None
@@ -140,7 +141,7 @@ class Sampler:
 
     def _sample_all(self, stamp: Stamp) -> Iterator[bytes]:
         """Rows of the processes in sight, and a mark of the CPU that their children used and no row holds."""
-        self._children.read_launchers()
+        self._children.read_launchers(stamp.mono_ms)
         yield from self._sample(stamp, list(self._processes.values()))
         yield from self._take_exits(stamp)  # of the children that the accounts held by now
         cpu_ms = self._children.settle(stamp.mono_ms)
@@ -237,7 +238,7 @@ class Sampler:
         """Whether it is a launcher's child whose command line nobody has read while it lived."""
         if not self._refresh or self._finder.has_refused(ending.pid):
             return False
-        return self._children.may_have_ended(ending.ppid, stamp.mono_ms)
+        return self._children.may_have_ended(ending.pid, ending.ppid, stamp.mono_ms)
 
     def _has_ended(self, pid: int, born_ms: float, fields: list[bytes]) -> bool:
         """Whether its end has been told, though it is still being torn down or nobody has waited for it."""
@@ -254,17 +255,17 @@ class Sampler:
         """The endings of the target's processes since the last time."""
         if self._exits is None:
             return
-        ended: list[Ending] = []  # all of them before the first is judged, for the next may be its parent
+        tasks: list[TaskExit] = []
         self._endings.start_batch(stamp.mono_ms)
         try:
             for task in self._exits.read():
-                ending = self._endings.add(task)
-                if ending:
-                    ended.append(ending)
+                tasks.append(task)  # one by one: those before an error count
         except OSError as error:  # ENOBUFS: the kernel dropped some
             self._endings.forget()
             yield lines.mark(stamp, "exits_lost", reason=str(error.strerror))
-        for ending in ended:
+        times = self._ends.read() if self._ends and tasks else {}
+        endings = [self._endings.add(task, times.get(task.tgid, stamp.mono_ms)) for task in tasks]
+        for ending in filter(None, endings):  # all are known by now: one may be the parent of the one before
             yield from self._take_ending(stamp, ending)
 
     def _take_ending(self, stamp: Stamp, ending: Ending) -> Iterator[bytes]:
@@ -273,14 +274,15 @@ class Sampler:
             self._forget(process)
             starttime, dead_ms, known = process.starttime, process.dead_ms, {}
         elif self._endings.belongs(ending):
-            starttime = max(stamp.mono_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
+            starttime = max(ending.ended_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
             if not self._may_be_meant(ending, stamp):
-                self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms)
+                self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms, stamp.mono_ms)
             return
         self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)
-        yield lines.ended(stamp, ending.pid, starttime, **known, **ending.known(dead_ms, self._clk_tck))
+        when = Stamp(ending.ended_ms + stamp.offset_ms, ending.ended_ms)
+        yield lines.ended(when, ending.pid, starttime, **known, **ending.known(dead_ms, self._clk_tck))
 
 
 def allow_many_files() -> None:

@@ -26,8 +26,9 @@ _GENERIC = struct.Struct("=BBH")  # genlmsghdr
 _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _OLDEST = 12
 _AGROUP = 0x20  # ac_flag: the last task of its process
-# Places in struct taskstats, bytes. The struct only grows at its end.
-_EXITCODE, _FLAG, _RUN_VIRTUAL, _COMM, _PID, _ETIME, _HIWATER_RSS, _TGID = 4, 8, 72, 80, 128, 144, 200, 368
+# Of struct taskstats, which only grows at its end: ac_exitcode, ac_flag, cpu_run_virtual_total, ac_comm;
+# ac_pid, ac_ppid; ac_utime, ac_stime; hiwater_rss; ac_tgid; ac_tgetime.
+_RECORD = struct.Struct("=4x IB 63x Q 32s 16x II 16x QQ 32x Q 160x I 4x Q")
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO
 
 
@@ -130,20 +131,19 @@ def parse_message(message: bytes) -> Iterator[TaskExit]:
 
 
 def _task_exit(data: bytes, at: int) -> TaskExit:
-    pid, ppid = struct.unpack_from("=II", data, at + _PID)
-    _elapsed_us, user_us, system_us = struct.unpack_from("=QQQ", data, at + _ETIME)
-    run_ns = struct.unpack_from("=Q", data, at + _RUN_VIRTUAL)[0]
-    tgid, _, process_elapsed_us = struct.unpack_from("=IIQ", data, at + _TGID)
+    status, flag, run_ns, comm, pid, ppid, user_us, system_us, rss_kb, tgid, elapsed_us = _RECORD.unpack_from(
+        data, at
+    )
     return TaskExit(
         pid=pid,
         tgid=tgid,
         ppid=ppid,
-        comm=data[at + _COMM : at + _COMM + 32].split(b"\0", 1)[0],
+        comm=comm.split(b"\0", 1)[0],
         cpu_us=run_ns / 1000 or user_us + system_us,  # 0 where the kernel keeps no scheduler statistics
         user_us=user_us,
         system_us=system_us,
-        peak_rss_kb=struct.unpack_from("=Q", data, at + _HIWATER_RSS)[0],
-        wait_status=struct.unpack_from("=I", data, at + _EXITCODE)[0],
-        is_last=bool(data[at + _FLAG] & _AGROUP),
-        process_elapsed_us=process_elapsed_us,
+        peak_rss_kb=rss_kb,
+        wait_status=status,
+        is_last=bool(flag & _AGROUP),
+        process_elapsed_us=elapsed_us,
     )

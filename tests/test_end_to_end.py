@@ -146,7 +146,7 @@ def test_free_memory_is_the_kernels(run: tuple[Path, Watch]) -> None:
     rows = during(folder, [row for row in lines_of(folder / "resources.jsonl") if "mem_free_mb" in row])
     for row in rows:
         around = [one["free_mb"] for one in watch.samples if abs(one["ts_ms"] - row["ts_ms"]) <= 50]
-        assert 0.98 * min(around) <= row["mem_free_mb"] <= 1.02 * max(around)  # others may take some meanwhile
+        assert 0.98 * min(around) <= row["mem_free_mb"] <= 1.02 * max(around)  # others take some too
 
 
 def test_bytes_a_second_are_the_kernels(run: tuple[Path, Watch]) -> None:

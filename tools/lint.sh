@@ -11,10 +11,15 @@ main() {
   local bin=.venv/bin
   local -a scripts
   mapfile -t scripts < <(find tools tests bench .ci -type f \( -name '*.sh' -o -path '.ci/run' \) | sort)
-  printf 'ruff\n' && "$bin/python" -m ruff check . && "$bin/python" -m ruff format --check .
-  printf 'mypy\n' && "$bin/python" -m mypy
-  printf 'shellcheck\n' && "$bin/shellcheck" -x "${scripts[@]}"
-  printf 'shfmt\n' && "$bin/shfmt" -d -i 2 "${scripts[@]}"
+  printf 'ruff\n' # on lines of their own: set -e does not see a failure before an &&
+  "$bin/python" -m ruff check .
+  "$bin/python" -m ruff format --check .
+  printf 'mypy\n'
+  "$bin/python" -m mypy
+  printf 'shellcheck\n'
+  "$bin/shellcheck" -x "${scripts[@]}"
+  printf 'shfmt\n'
+  "$bin/shfmt" -d -i 2 "${scripts[@]}"
 }
 
 main "$@"

@@ -24,7 +24,7 @@ _SETTLED_MS = 1000  # so long a verdict on an old process holds; the finder too 
 class Ending(NamedTuple):
     """A process that ended. cpu_ms: of the threads that ended while the listener was on.
 
-    user_share: of it in user mode, 0 to 1, by clock ticks; 1 where none fell into it. ended_ms: of boot time."""
+    user_share: of it in user mode, 0 to 1, by ticks; 1 where none fell into it. ended_ms: of boot time."""
 
     pid: int
     ppid: int

@@ -4,9 +4,9 @@ A block of lines that need no change is told by columns, which costs a tenth of 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import count, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +28,11 @@ KEY, NODE, ORDER, NUMBER, LINE, TRACE, SPAN = range(7)  # of an entry
 NULL = 1 << 63  # above every number; an entry without a key has this plus its ts_end
 
 
+# One field of a batch of entries: a value each, (value,) for all of them, the first of numbers in a row, or
+# the text of all lines; None: as the lines.
+Column = Sequence[Any] | int | bytes | None
+Columns = tuple[Column, ...]
+
 _NAMES = {Name: str, Name | None: str | None}  # their pattern takes as long as all else: one look at each
 _NAME = re.compile(Name.__metadata__[0].pattern)  # type: ignore[attr-defined] # Annotated has it
 
@@ -43,6 +48,26 @@ def loose(record: type[Record]) -> type[Any]:
     if "node" not in record.__struct_fields__:
         fields.append(("node", str | UnsetType, UNSET))
     return msgspec.defstruct(f"Raw{record.__name__}", fields, frozen=True, kw_only=True, gc=False)
+
+
+def entries_of(columns: Columns) -> list[Entry]:
+    """The entries that the columns hold."""
+    lines = columns[LINE]
+    lines = lines.split(b"\n") if isinstance(lines, bytes) else lines
+    whole = [*columns[:LINE], lines, *columns[LINE + 1 :]]
+    return list(zip(*[_values(lines if one is None else one) for one in whole], strict=False))
+
+
+def _values(column: Any) -> Iterable[Any]:
+    if isinstance(column, int):
+        return count(column)
+    return repeat(*column) if isinstance(column, tuple) else column
+
+
+def for_another_process(columns: Columns) -> Columns:
+    """The same, so that little is handed on: one text instead of many lines."""
+    lines: Any = columns[LINE]
+    return (*columns[:LINE], b"\n".join(lines), *columns[LINE + 1 :])
 
 
 class Entries:
@@ -112,25 +137,18 @@ class Entries:
 
     def of(
         self, batches: Iterable[Batch[Any]], order: int, name: str, account: Account, reject: Reject
-    ) -> Iterator[list[Entry]]:
+    ) -> Iterator[Columns]:
         """The entries of each batch of a file. A line whose key is ambiguous is rejected."""
         for found in batches:
             batch = found if self._may_stay(found) else self._changed(found, name, account, reject)
-            records = batch.records
+            records, lines = batch.records, batch.lines
             if not records:
                 continue
-            columns: list[Iterable[Any]] = [
-                self._keys(records),
-                self._nodes(records),
-                repeat(order),
-                batch.numbers,
-                batch.lines,
-            ]
-            if self._is_whole:
-                columns += [repeat(""), batch.lines]
-            else:
-                columns += [self._known(records, one) if one else repeat(None) for one in self._ids]
-            yield list(zip(*columns, strict=False))
+            numbers = batch.numbers.start if isinstance(batch.numbers, range) else batch.numbers
+            ids: list[Column] = [("",), None]
+            if not self._is_whole:
+                ids = [self._known(records, one) if one else (None,) for one in self._ids]
+            yield (self._keys(records), self._nodes(records), (order,), numbers, lines, *ids)
 
     def _may_stay(self, batch: Batch[Any]) -> bool:
         """Whether the key stands first in each line, as we write it, and no default is missing.
@@ -184,14 +202,14 @@ class Entries:
             for key, record in zip(keys, records, strict=True)
         ]
 
-    def _nodes(self, records: list[Any]) -> Iterable[str]:
+    def _nodes(self, records: list[Any]) -> Column:
         column, _ = self._column(records, self._node_key)
         default = self._defaults.get(self._node_key, "")
         if self._by_other_name:
             pairs = zip(column, self._column(records, "node")[0], strict=True)
             column = [other if node is UNSET else node for node, other in pairs]
         if len(set(column)) == 1:  # one text for all of them
-            return repeat(default if column[0] is UNSET else column[0])
+            return (default if column[0] is UNSET else column[0],)
         return [default if node is UNSET else node for node in column]
 
     def _known(self, records: list[Any], name: str) -> list[str | None]:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tracekit import jsonl
+from tracekit.parse.behind import Behind
 from tracekit.parse.entries import ORDER, Entries
 from tracekit.parse.ledger import Ledger
 from tracekit.parse.passing import Passing, Unique, known_keys, text_of
@@ -70,15 +71,16 @@ class Passed:
             stack.callback(out.end)
             derived_path = self._run_dir / "events.jsonl"
             view = stack.enter_context(jsonl.replacing(derived_path, is_flushed=False)) if events else None
+            behind = stack.enter_context(Behind())
             for entries in found:
                 kept = unique.kept(entries)
                 keys, text = known_keys(kept), text_of(kept)
-                out.write_text(text, len(kept), keys)
+                behind.call(out.write_text, text, len(kept), keys)
                 if name != "marks.jsonl":  # which are read first, and tell of steps themselves
                     self._far.look(name, keys[:1] + keys[-1:])
                 if view:  # of the events alone, which may lose other duplicates
                     own = [one for one in entries if one[ORDER] < len(events)] if has_others else None
-                    view.write(text if own is None else text_of(derived.kept(own)))
+                    behind.call(view.write, text if own is None else text_of(derived.kept(own)))
         for order, path in enumerate(sorted(paths)):  # the events' names come before the adapters'
             self._ledger.account(path.name).duplicates += unique.duplicates[order]
         self._ledger.close([out])

@@ -7,14 +7,23 @@ import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from tracekit.errors import BadLineError
 from tracekit.parse.ahead import ahead
-from tracekit.parse.entries import KEY, LINE, NULL, ORDER, SPAN, TRACE, Entries
+from tracekit.parse.entries import (
+    KEY,
+    LINE,
+    NULL,
+    ORDER,
+    SPAN,
+    TRACE,
+    Entries,
+    entries_of,
+    for_another_process,
+)
 from tracekit.parse.reading import BLOCK, Account, Reader, Reject, ignore
 from tracekit.parse.sorting import FAN_IN, Entry, Sorter, merged, straightened
 
@@ -51,7 +60,7 @@ class Passing:
                 continue
             account = self._accounts[path.name]
             batches = reader.read(path, account)
-            self._inputs.append(self._entries.of(batches, order, path.name, account, reject))
+            self._inputs.append(map(entries_of, self._entries.of(batches, order, path.name, account, reject)))
         if len(self._inputs) > FAN_IN:
             return _sorted(self._inputs, folder)
         window = _WINDOW // BLOCK // max(len(self._inputs), 1)
@@ -68,7 +77,7 @@ class Passing:
         inputs = []
         for order, path in enumerate(self._paths):
             batches = reader.read(path, Account(), self._accounts[path.name].bytes)
-            inputs.append(self._entries.of(batches, order, path.name, Account(), ignore))
+            inputs.append(map(entries_of, self._entries.of(batches, order, path.name, Account(), ignore)))
         return _sorted(inputs, folder)
 
     def _relayed(
@@ -76,13 +85,14 @@ class Passing:
     ) -> Iterator[list[Entry]]:
         """The entries of a file that another process reads; what else it tells comes with each block."""
         account = self._accounts[path.name]
-        for entries, (account.lines, length, rejected), bad in ahead(self._told(order, path)):
+        for columns, (account.lines, length, rejected), bad in ahead(self._told(order, path)):
             if on_bytes:
                 on_bytes(length - account.bytes)
             account.bytes, account.rejected = length, Counter(rejected)
             for about, line in bad:
                 reject(BadLineError(*about), line)
-            yield entries
+            if columns:
+                yield entries_of(columns)
 
     def _told(self, order: int, path: Path) -> Iterator[tuple[Any, ...]]:
         """Each block of a file's entries, the account so far, and the bad lines since the last block."""
@@ -92,9 +102,10 @@ class Passing:
             bad.append(((one.file, one.line, one.reason, one.detail), line))
 
         batches = self._reader(reject, None).read(path, account)
-        for entries in chain(self._entries.of(batches, order, path.name, account, reject), [[]]):
-            yield entries, (account.lines, account.bytes, dict(account.rejected)), bad
+        for columns in self._entries.of(batches, order, path.name, account, reject):
+            yield for_another_process(columns), (account.lines, account.bytes, dict(account.rejected)), bad
             bad.clear()
+        yield None, (account.lines, account.bytes, dict(account.rejected)), bad
 
     def _reader(self, reject: Reject, on_bytes: Callable[[int], None] | None) -> Reader[Any]:
         entries = self._entries

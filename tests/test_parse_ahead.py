@@ -11,8 +11,8 @@ import pytest
 
 from tests.runs import lines
 from tracekit.errors import TracekitError
+from tracekit.files.ahead import ahead
 from tracekit.parse import passing
-from tracekit.parse.ahead import ahead
 from tracekit.parse.build import build
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.runs import Row, line, lines
 from tracekit.errors import BadLineError
+from tracekit.files.reading import Account
+from tracekit.files.sorting import Entry
 from tracekit.parse.entries import Entries
 from tracekit.parse.passing import Passing, Unique, text_of
-from tracekit.parse.reading import Account
 from tracekit.parse.rewriting import with_first
-from tracekit.parse.sorting import Entry
 
 scalar = st.one_of(
     st.sampled_from(["1.50", "1e3", "-0", "1E+2", "123456789012345678901234567890", "true", "null", "0.10"]),

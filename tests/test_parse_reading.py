@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekit.errors import BadLineError
-from tracekit.parse import reading
-from tracekit.parse.reading import Account, Reader
+from tracekit.files import reading
+from tracekit.files.reading import Account, Reader
 from tracekit.parse.series import RawLink, RawProc, RawResource, check_resource
 
 GOOD = b'{"ts_ms":%d,"cpu_util":12.5,"mono_ms":3}'

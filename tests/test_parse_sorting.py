@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.runs import T0, Row, line, make_run, parsed, proc, quality_of, rows_of, snapshot
 from tracekit import ROOT
-from tracekit.parse import passing, reading, sorting
+from tracekit.files import reading, sorting
+from tracekit.files.sorting import OutOfOrderError, Sorter, merged, straightened
+from tracekit.parse import passing
 from tracekit.parse.build import build
-from tracekit.parse.sorting import OutOfOrderError, Sorter, merged, straightened
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 from tracekit import __version__
 from tracekit.errors import BadLineError
+from tracekit.files.place import building
+from tracekit.files.reading import Account, Reader, ignore
+from tracekit.files.writing import write_json
 from tracekit.parse.documents import Documents, links_of, node_of, read_documents
 from tracekit.parse.ledger import Ledger, Progress
 from tracekit.parse.passed import Passed
-from tracekit.parse.place import building
 from tracekit.parse.quality import NOT_REPEATED, collector_quality, cover_proc_ticks, quality
-from tracekit.parse.reading import Account, Reader, ignore
 from tracekit.parse.sampled import Sampled
 from tracekit.parse.timeline import FarRows, Timeline, own_stopped_ms, started_mono_ms, steps_of_sampler
-from tracekit.parse.writing import write_json
 from tracekit.records import CCTF_VERSION, Manifest, Mark, Quality
 
 _PASSED = (
@@ -47,7 +47,7 @@ def build(run_dir: Path, is_strict: bool = False, progress: Progress | None = No
     if any(run_dir.glob("events.*.jsonl")):
         raw.pop("events.jsonl", None)  # our own view of them
     size = sum(raw.values())
-    with building(run_dir) as folder:
+    with building(run_dir / "cctf") as folder:
         return _Build(run_dir, documents, Ledger(folder, is_strict, progress, size)).run()
 
 

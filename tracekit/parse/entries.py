@@ -14,9 +14,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from tracekit.errors import BadLineError
-from tracekit.parse.reading import Account, Batch, Reject
+from tracekit.files.reading import Account, Batch, Reject
+from tracekit.files.sorting import Entry
 from tracekit.parse.rewriting import added_text, refuse_ambiguous, with_first
-from tracekit.parse.sorting import Entry
 from tracekit.records import FILES, Name, Record
 
 # What tells two samples of one time apart, as the ids do for requests.

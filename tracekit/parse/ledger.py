@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tracekit.errors import BadLineError, TracekitError
-from tracekit.parse.reading import Account
-from tracekit.parse.writing import LinesFile, write_json
+from tracekit.files.reading import Account
+from tracekit.files.writing import LinesFile, write_json
 from tracekit.records import ManifestFile, Rejected
 
 Progress = Callable[[int, int], None]  # told of bytes read so far, and of all bytes

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tracekit import jsonl
-from tracekit.parse.behind import Behind
+from tracekit.files.behind import Behind
+from tracekit.files.sorting import Entry, OutOfOrderError
+from tracekit.files.writing import LinesFile
 from tracekit.parse.entries import ORDER, Entries
 from tracekit.parse.ledger import Ledger
 from tracekit.parse.passing import Passing, Unique, known_keys, text_of
-from tracekit.parse.sorting import Entry, OutOfOrderError
 from tracekit.parse.timeline import FarRows
-from tracekit.parse.writing import LinesFile
 from tracekit.records import NodeMeta
 
 _EVENTS = re.compile(r"events\.[^/]+\.jsonl")

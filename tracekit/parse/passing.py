@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tracekit.errors import BadLineError
-from tracekit.parse.ahead import ahead
+from tracekit.files.ahead import ahead
+from tracekit.files.reading import BLOCK, Account, Reader, Reject, ignore
+from tracekit.files.sorting import FAN_IN, Entry, Sorter, merged, straightened
 from tracekit.parse.entries import (
     KEY,
     LINE,
@@ -24,8 +26,6 @@ from tracekit.parse.entries import (
     entries_of,
     for_another_process,
 )
-from tracekit.parse.reading import BLOCK, Account, Reader, Reject, ignore
-from tracekit.parse.sorting import FAN_IN, Entry, Sorter, merged, straightened
 
 _WINDOW = 1 << 22  # bytes of lines that are held back to bring late ones into order
 _LARGE = 1 << 23  # bytes of a file that are worth a process to read them

@@ -13,11 +13,11 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from tracekit import units
+from tracekit.files.sorting import OutOfOrderError
+from tracekit.files.writing import LinesFile
 from tracekit.parse.grid import Grid
 from tracekit.parse.series import RawProc, Seen
-from tracekit.parse.sorting import OutOfOrderError
 from tracekit.parse.timeline import Steps, Timeline
-from tracekit.parse.writing import LinesFile
 from tracekit.records import Mark, ProcCpu, ProcInventory, ProcMetric, ProcRss, QualityMark, Record
 
 _RECENT = 10_000  # ended processes whose state is kept, for a row or a second record that comes late

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from msgspec import UnsetType
 
+from tracekit.files.reading import Account
 from tracekit.parse.grid import Grid
-from tracekit.parse.reading import Account
 from tracekit.parse.timeline import Timeline
 from tracekit.records import Clock, CollectorQuality, Gap, InputQuality, Mark, Quality, QualityMark
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from tracekit.errors import TracekitError
+from tracekit.files.reading import Account, Batch, Reader, ignore
+from tracekit.files.sorting import OutOfOrderError, Sorter
+from tracekit.files.writing import LinesFile
 from tracekit.parse.documents import Documents
 from tracekit.parse.grid import Grid
 from tracekit.parse.ledger import Ledger
 from tracekit.parse.processes import Ending, ProcSeries, Remainder, endings, remainders
-from tracekit.parse.reading import Account, Batch, Reader, ignore
 from tracekit.parse.series import (
     HostSeries,
     LinkSeries,
@@ -23,9 +25,7 @@ from tracekit.parse.series import (
     Seen,
     check_resource,
 )
-from tracekit.parse.sorting import OutOfOrderError, Sorter
 from tracekit.parse.timeline import FarRows, Steps, Timeline
-from tracekit.parse.writing import LinesFile
 from tracekit.records import Mark, ProcInventory, QualityMark
 
 _PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tracekit.files.sorting import OutOfOrderError
+from tracekit.files.writing import LinesFile
 from tracekit.parse.grid import Grid
-from tracekit.parse.sorting import OutOfOrderError
 from tracekit.parse.timeline import Timeline
-from tracekit.parse.writing import LinesFile
 from tracekit.records import Count, HostMetric, LinkMetric, MonoMs, Percent, Pid, Ticks, TimeMs
 
 _RECENT = 20_000  # rows that a doubled one is looked for among, where the clock went back

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from tracekit.parse.reading import Batch
+from tracekit.files.reading import Batch
 from tracekit.records import FILES, Manifest, ManifestFile, Name, Rejected
 from tracekit.validate.documents import MergedQuality, read_document, read_manifest
 from tracekit.validate.doubles import Doubles

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from tracekit.parse.reading import Batch
+from tracekit.files.reading import Batch
 from tracekit.validate.report import Report
 
 _MANY = 20_000  # as many as parse compares with each other

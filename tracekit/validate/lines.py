@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracekit.errors import BadLineError
-from tracekit.parse.reading import Account, Batch, Reader
+from tracekit.files.reading import Account, Batch, Reader
 from tracekit.records import FILES, ManifestFile, Record
 from tracekit.validate.report import Report
 

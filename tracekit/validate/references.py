@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
-from tracekit.parse.reading import Batch
+from tracekit.files.reading import Batch
 from tracekit.records import Link, ModuleInventory
 from tracekit.validate.report import Report, shown
 from tracekit.validate.spans import Spans

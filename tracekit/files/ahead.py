@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from tracekit.errors import TracekitError
-from tracekit.parse.sorting import packed, unpacked
+from tracekit.files.sorting import packed, unpacked
 
 _PIPE = 1 << 20  # bytes; the most that any user may ask for
 

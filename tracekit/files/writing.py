@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from tracekit.parse.sorting import Sorter
+from tracekit.files.sorting import Sorter
 from tracekit.records import FILES, ManifestFile
 
 _ENCODER = msgspec.json.Encoder()

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from tracekit.errors import BadLineError
-from tracekit.parse.members import Members, is_doubled
+from tracekit.files.members import Members, is_doubled
 
 T = TypeVar("T")
 BLOCK = 1 << 16  # larger ones are no faster, and cost memory for each input that is merged
@@ -50,6 +50,13 @@ class Batch(Generic[T]):
     records: list[T]
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most size bytes; none at the end."""
+
+
 Reject = Callable[[BadLineError, bytes], None]
 
 
@@ -81,24 +88,30 @@ class Reader(Generic[T]):
     def read(self, path: Path, account: Account, size: int | None = None) -> Iterator[Batch[T]]:
         """The good records of path in the order of the file; size: of its first bytes only."""
         with path.open("rb") as stream:
-            for block, is_last, is_long, length in _blocks(stream, size):
-                account.bytes += length
-                if self._on_bytes:
-                    self._on_bytes(length)
-                first = account.lines + 1
-                if is_long:
-                    self._reject_long(block, path.name, account)
-                    continue
-                lines = block.split(b"\n")
-                is_torn = lines[-1] != b""
-                if not is_torn:
-                    lines.pop()
-                batch = None if is_torn else self._fast(block, lines, first)
-                if batch is None:
-                    batch = self._slow(lines, first, is_torn and is_last, path.name, account)
-                account.lines += len(lines)
-                if batch.records:
-                    yield batch
+            yield from self.read_stream(stream, path.name, account, size)
+
+    def read_stream(
+        self, stream: Readable, name: str, account: Account, size: int | None = None
+    ) -> Iterator[Batch[T]]:
+        """The same of an open file; name: as errors tell it."""
+        for block, is_last, is_long, length in _blocks(stream, size):
+            account.bytes += length
+            if self._on_bytes:
+                self._on_bytes(length)
+            first = account.lines + 1
+            if is_long:
+                self._reject_long(block, name, account)
+                continue
+            lines = block.split(b"\n")
+            is_torn = lines[-1] != b""
+            if not is_torn:
+                lines.pop()
+            batch = None if is_torn else self._fast(block, lines, first)
+            if batch is None:
+                batch = self._slow(lines, first, is_torn and is_last, name, account)
+            account.lines += len(lines)
+            if batch.records:
+                yield batch
 
     def _reject_long(self, head: bytes, name: str, account: Account) -> None:
         account.lines += 1
@@ -195,7 +208,7 @@ class _Block(NamedTuple):
     length: int  # bytes of the file that it stands for
 
 
-def _blocks(stream: BinaryIO, size: int | None) -> Iterator[_Block]:
+def _blocks(stream: Readable, size: int | None) -> Iterator[_Block]:
     """The file in the order of its lines; of a line beyond LINE_LIMIT the head alone, in constant memory."""
     rest, length, is_long = b"", 0, False  # of a line that is not whole yet
     left = size if size is not None else 1 << 62

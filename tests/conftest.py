@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-IGNORED = shutil.ignore_patterns(".git", ".venv", "logs", "*_cache", "__pycache__", ".hypothesis")
+IGNORED = shutil.ignore_patterns(
+    ".git", ".venv", "logs", "unified_cctf", "*_cache", "__pycache__", ".hypothesis"
+)
 
 
 def need(condition: object, sentence: str) -> None:

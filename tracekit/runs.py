@@ -198,7 +198,7 @@ def chosen_run(settings: Settings, root: Path = ROOT) -> Run:
 def chosen_cctf(settings: Settings, root: Path = ROOT) -> Path:
     """The data set that is meant: DIR (or its cctf/), else the merged run, else this node's cctf."""
     if not settings["DIR"]:
-        merged = root / "unified_cctf" / (settings["RUN_ID"] or "-")
+        merged = root / "unified_cctf" / chosen_run(settings, root).run_id
         return merged if (merged / "manifest.json").exists() else existing_run(settings, root).dir / "cctf"
     folder = Path(settings["DIR"])
     is_outer = not (folder / "manifest.json").exists() and (folder / "cctf" / "manifest.json").exists()

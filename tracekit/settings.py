@@ -63,6 +63,10 @@ def _path(value: str) -> str | None:
     return "must be a path of at most 4096 characters" if len(value) > 4096 else None
 
 
+def _paths(value: str) -> str | None:
+    return "must have at most 131,072 characters" if len(value) > 131_072 else None
+
+
 def _url(value: str) -> str | None:
     try:
         parts = urlsplit(value)
@@ -148,6 +152,7 @@ SETTINGS: tuple[Setting, ...] = (
         shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
     ),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
+    Setting("IN", "", "merge: cctf directories, archives or patterns, separated by spaces", _paths),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -1,12 +1,14 @@
 """An iterator that works ahead in a process of its own, so that a second CPU is of use.
 
 The process writes what it makes into a pipe and stands still when that is full. It holds no other file: a
-lock ends with its owner, and the process ends with the pipe's reader.
+lock ends with its owner, and the process ends with its parent.
 """
 
+import ctypes
 import fcntl
 import os
 import pickle
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from tracekit.errors import TracekitError
 from tracekit.files.sorting import packed, unpacked
 
+_PR_SET_PDEATHSIG = 1  # source: prctl(2)
 _PIPE = 1 << 20  # bytes; the most that any user may ask for
 
 
@@ -24,6 +27,7 @@ def ahead(items: Iterable[Any]) -> Iterator[Any]:
     The items are made of int, str, bytes, None, tuples and lists, and are not bytes themselves. An error of
     items is raised here. Raises TracekitError where the process was killed."""
     source, sink = os.pipe()
+    parent = os.getpid()
     try:
         child = os.fork()
     except OSError:  # the user has as many processes as allowed, or there is no memory
@@ -32,7 +36,7 @@ def ahead(items: Iterable[Any]) -> Iterator[Any]:
         yield from items
         return
     if child == 0:
-        _work(items, sink)
+        _work(items, sink, parent)
     os.close(sink)
     with suppress(OSError):
         fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -53,9 +57,17 @@ def _received(stream: BinaryIO) -> Iterator[Any]:
             yield item
 
 
-def _work(items: Iterable[Any], sink: int) -> NoReturn:
+def _die_with(parent: int) -> None:
+    """SIGKILL for this process once parent has ended, be it busy or not."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # which ended before that
+        os._exit(1)
+
+
+def _work(items: Iterable[Any], sink: int, parent: int) -> NoReturn:
     status = 1
     try:
+        _die_with(parent)
         for descriptor in [int(one.name) for one in Path("/proc/self/fd").iterdir()]:
             if descriptor > 2 and descriptor != sink:
                 with suppress(OSError):  # the listing's own

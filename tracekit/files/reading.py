@@ -74,12 +74,14 @@ class Reader(Generic[T]):
         check: Callable[[T], str | None] | None = None,
         are_good: Callable[[list[T]], bool] | None = None,
         on_bytes: Callable[[int], None] | None = None,
+        members: Members | None = None,
     ) -> None:
         """check: what is wrong with a well-typed record, as "reason: detail"; None where nothing is.
 
-        are_good: quickly, whether check finds nothing in any of them. on_bytes: told of each block read."""
+        are_good: quickly, whether check finds nothing in any of them. on_bytes: told of each block read.
+        members: decodes whole blocks, another way than this does by itself."""
         self._decoder = msgspec.json.Decoder(record)
-        self._members = Members(record)
+        self._members = members or Members(record)
         self._reject = reject
         self._check = check
         self._are_good = are_good

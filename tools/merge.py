@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Merge the cctf directories of the nodes of one run into unified_cctf/<RUN_ID>.
+
+Each input is a cctf directory, a directory that holds cctf/, a .tar.gz of either, or a pattern; they come as
+arguments or in IN. The order in which they are named changes nothing. Whatever is refused, an older
+unified_cctf/<RUN_ID> stays as it was.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tracekit import ROOT, cli
+from tracekit.errors import UsageError
+from tracekit.merge.build import Result, merge
+from tracekit.merge.inputs import paths_of
+
+
+def _tell(result: Result) -> None:
+    for told in result.twice:
+        cli.warn(told)
+    for node, name in result.unknown:
+        cli.warn(f"{node}: {name} is left out: it is no file of the format that its manifest lists")
+    nodes = f"{len(result.nodes)} nodes ({', '.join(result.nodes)})" if result.nodes[1:] else result.nodes[0]
+    cli.out(f"{cli.shown(result.folder)}: {result.records} records of {nodes}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Merge one run."""
+    parser = cli.parser(__doc__ or "")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT")
+    words = parser.parse_args(argv).inputs
+    settings = cli.load_settings(IN=shlex.join(words) if words else None)
+    paths = paths_of(settings["IN"])
+    if not settings["RUN_ID"]:
+        raise UsageError("RUN_ID is not given: the merge of a run goes to unified_cctf/<RUN_ID>")
+    final = ROOT / "unified_cctf" / settings["RUN_ID"]
+    final.parent.mkdir(mode=0o750, exist_ok=True)
+    with cli.Progress() as progress:
+        result = merge(paths, final, progress)
+    _tell(result)
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

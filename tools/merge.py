@@ -24,6 +24,8 @@ def _tell(result: Result) -> None:
         cli.warn(told)
     for node, name in result.unknown:
         cli.warn(f"{node}: {name} is left out: it is no file of the format that its manifest lists")
+    for node in result.unaligned:
+        cli.warn(f"{node}: nobody knows how far its clock was off (PEERS, or chrony): its stamps stay")
     nodes = f"{len(result.nodes)} nodes ({', '.join(result.nodes)})" if result.nodes[1:] else result.nodes[0]
     cli.out(f"{cli.shown(result.folder)}: {result.records} records of {nodes}")
 
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     final = ROOT / "unified_cctf" / settings["RUN_ID"]
     final.parent.mkdir(mode=0o750, exist_ok=True)
     with cli.Progress() as progress:
-        result = merge(paths, final, progress)
+        result = merge(paths, final, progress, is_aligned=settings["ALIGN"] == "1")
     _tell(result)
     return cli.DONE
 

@@ -13,6 +13,7 @@ CCTF_VERSION = "1.0"
 
 _MAX = 2**63 - 1
 TimeMs = Annotated[int, Meta(ge=0, le=_MAX, description="ms since the Unix epoch, UTC")]
+TimeUs = Annotated[int, Meta(ge=0, le=_MAX, description="us since the Unix epoch, UTC")]
 MonoMs = Annotated[int, Meta(ge=0, le=_MAX, description="ms of CLOCK_BOOTTIME")]
 Count = Annotated[int, Meta(ge=0, le=_MAX)]
 Ticks = Annotated[int, Meta(ge=0, le=_MAX, description="kernel clock ticks, clk_tck a second")]
@@ -40,6 +41,7 @@ class HostMetric(Record, frozen=True):
     stage: Name
     cpu_util: Percent | UnsetType = UNSET
     mem_free_mb: Count | UnsetType = UNSET
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class Disk(Record, frozen=True):
@@ -77,6 +79,7 @@ class HostExtra(Record, frozen=True):
     psi: Pressure | None = None
     dt_ms: DurationMs | None = None
     mono_ms: MonoMs | None = None
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class LinkMetric(Record, frozen=True):
@@ -87,6 +90,22 @@ class LinkMetric(Record, frozen=True):
     link: str
     rx_Bps: Count
     tx_Bps: Count
+    ts_ms_orig: TimeMs | UnsetType = UNSET
+
+
+class ClockProbe(Record, frozen=True):
+    """A round trip to a peer: sent t1 and back t4 by our clock, received t2 and answered t3 by the peer's."""
+
+    ts_ms: TimeMs
+    node: Name
+    peer: Name
+    address: str
+    t1_us: TimeUs
+    t2_us: TimeUs
+    t3_us: TimeUs
+    t4_us: TimeUs
+    mono_ms: MonoMs | None = None
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 # --- processes
@@ -102,6 +121,7 @@ class ProcMetric(Record, frozen=True):
     utime: Ticks
     stime: Ticks
     starttime: Ticks
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class ProcCpu(Record, frozen=True):
@@ -114,6 +134,7 @@ class ProcCpu(Record, frozen=True):
     dt_ms: DurationMs
     starttime: Ticks | None
     source: Literal["poll", "exit", "rusage", "cgroup"]
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class ProcRss(Record, frozen=True):
@@ -124,6 +145,7 @@ class ProcRss(Record, frozen=True):
     pid: Pid
     rss_kb: Count
     starttime: Ticks
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class ProcInventory(Record, frozen=True):
@@ -144,6 +166,7 @@ class ProcInventory(Record, frozen=True):
     stime: Ticks | None = None
     maxrss_kb: Count | None = None
     cpu_ms: DurationMs | UnsetType = UNSET
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class CgroupMetric(Record, frozen=True):
@@ -161,6 +184,7 @@ class CgroupMetric(Record, frozen=True):
     mem_bytes: Count | None = None
     mem_limit_bytes: Count | None = None
     mono_ms: MonoMs | None = None
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class Mark(Record, frozen=True):
@@ -184,6 +208,9 @@ class Mark(Record, frozen=True):
     synchronised: bool | UnsetType | None = UNSET
     offset_ms: float | UnsetType | None = UNSET
     error_bound_ms: float | UnsetType | None = UNSET
+    ts_ms_orig: TimeMs | UnsetType = UNSET
+    from_ms_orig: TimeMs | UnsetType = UNSET
+    to_ms_orig: TimeMs | UnsetType = UNSET
 
 
 # --- the app layer: any field that a source cannot know is null or left out
@@ -221,6 +248,9 @@ class Invocation(Record, frozen=True):
     attempt: Count | None = None
     task_id: str | None = None
     queue_source: str | None = None
+    ts_enqueue_orig: TimeMs | UnsetType = UNSET
+    ts_start_orig: TimeMs | UnsetType = UNSET
+    ts_end_orig: TimeMs | UnsetType = UNSET
 
 
 class Call(Record, frozen=True):
@@ -236,6 +266,8 @@ class Call(Record, frozen=True):
     bytes_out: Count | None = None
     bytes_in: Count | None = None
     status: int | None = None
+    ts_enqueue_orig: TimeMs | UnsetType = UNSET
+    ts_end_orig: TimeMs | UnsetType = UNSET
 
 
 class ClientEvent(Record, frozen=True):
@@ -253,6 +285,8 @@ class ClientEvent(Record, frozen=True):
     bytes_in: Count | None = None
     bytes_out: Count | None = None
     error: str | None = None
+    ts_enqueue_orig: TimeMs | UnsetType = UNSET
+    ts_end_orig: TimeMs | UnsetType = UNSET
 
 
 class PlacementEvent(Record, frozen=True):
@@ -264,6 +298,7 @@ class PlacementEvent(Record, frozen=True):
     app_id: str | None = None
     module_id: str | None = None
     instance_id: str | None = None
+    ts_orig: TimeMs | UnsetType = UNSET
 
 
 class SystemStat(Record, frozen=True):
@@ -275,6 +310,7 @@ class SystemStat(Record, frozen=True):
     value: float
     stage: Name | None = None
     instance_id: str | None = None
+    ts_ms_orig: TimeMs | UnsetType = UNSET
 
 
 class Rejected(Record, frozen=True):
@@ -485,6 +521,7 @@ FILES: dict[str, CctfFile] = {
     "proc_rss.jsonl": CctfFile(ProcRss, "ts_ms"),
     "proc_inventory.jsonl": CctfFile(ProcInventory, "ts_ms"),
     "cgroup_metrics.jsonl": CctfFile(CgroupMetric, "ts_ms"),
+    "clock_probes.jsonl": CctfFile(ClockProbe, "ts_ms"),
     "marks.jsonl": CctfFile(Mark, "ts_ms"),
     "invocations.jsonl": CctfFile(Invocation, "ts_enqueue"),
     "calls.jsonl": CctfFile(Call, "ts_enqueue"),

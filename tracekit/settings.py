@@ -22,6 +22,8 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?s?")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
+_PEER = re.compile(rf"(?:({NAME.pattern})=)?(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f:.]+?))(?::([0-9]{{1,5}}))?")
+
 Check = Callable[[str], str | None]
 
 
@@ -80,6 +82,38 @@ def _url(value: str) -> str | None:
 def _seconds(value: str) -> str | None:
     ok = _SECONDS.fullmatch(value) and float(value.rstrip("s")) > 0
     return None if ok else "must be seconds, such as 30 or 30s"
+
+
+class Peer(NamedTuple):
+    """Another VM of the run. name: "" where not given; port: None for the common one."""
+
+    name: str
+    address: str
+    port: int | None
+
+
+def peers_of(words: str) -> list[Peer]:
+    """The peers in "10.0.0.2 vm3=10.0.0.3 [fd00::1]:47100". Raises ValueError with the word that is none."""
+    return [_peer(word) for word in words.split()]
+
+
+def _peer(word: str) -> Peer:
+    found = _PEER.fullmatch(word)
+    if not found:
+        raise ValueError(word)
+    name, bracketed, plain, port = found.groups()
+    address = str(ipaddress.ip_address(bracketed or plain))
+    if port and not 0 < int(port) < 65536:
+        raise ValueError(word)
+    return Peer(name or "", address, int(port) if port else None)
+
+
+def _peers(value: str) -> str | None:
+    try:
+        peers_of(value)
+    except ValueError:
+        return "must be addresses such as 10.0.0.2, vm2=10.0.0.2 or [fd00::2]:47100, separated by spaces"
+    return None
 
 
 class Setting(NamedTuple):
@@ -152,6 +186,9 @@ SETTINGS: tuple[Setting, ...] = (
         shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
     ),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
+    Setting("PEERS", "", "other VMs of the run, whose clocks are probed: addresses, or name=address", _peers),
+    Setting("PEER_PORT", "47100", "UDP port of these probes", _whole(1, 65535), False),
+    Setting("ALIGN", "0", "1: merge corrects stamps by the clocks' offsets", _one_of("0", "1"), False),
     Setting("IN", "", "merge: cctf directories, archives or patterns, separated by spaces", _paths),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

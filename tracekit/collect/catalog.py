@@ -102,7 +102,7 @@ def collectors() -> list[Collector]:
 
 def chosen(settings: Settings) -> list[Collector]:
     """Those that the settings do not turn off, with the files that they write under these settings."""
-    at_work = [one for one in collectors() if one.switch is None or settings[one.switch] != "0"]
+    at_work = [one for one in collectors() if one.switch is None or settings[one.switch] not in ("", "0")]
     return [
         replace(one, writes=one.writes + tuple(file for file, variable in one.adds if settings[variable]))
         for one in at_work

@@ -3,6 +3,7 @@
 import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,16 @@ import msgspec
 from tracekit import __version__
 from tracekit.files.place import building
 from tracekit.files.writing import LinesFile, write_json
+from tracekit.merge.align import aligned
+from tracekit.merge.causality import FILES as WITH_SPANS
+from tracekit.merge.causality import Causality
 from tracekit.merge.choosing import Member, chosen
+from tracekit.merge.clock import Fit
 from tracekit.merge.documents import links_of, modules_of, nodes_of, qualities_of, runs_of
 from tracekit.merge.inputs import read_inputs
 from tracekit.merge.kway import Block, merged
-from tracekit.merge.lines import NULL, Lines
+from tracekit.merge.lines import NULL, Change, Lines, Look
+from tracekit.merge.offsets import Offsets
 from tracekit.merge.rejects import NAME as REJECTS
 from tracekit.merge.rejects import rejects
 from tracekit.merge.shares import Job, Progress, done
@@ -28,39 +34,55 @@ class Result(NamedTuple):
     """What merge made.
 
     records: lines, without rejected ones; twice: inputs that were there already, in words; unknown: (node,
-    file) that were left out."""
+    file) that were left out; unaligned: nodes whose stamps stayed, for nobody knows their offset."""
 
     folder: Path
     nodes: list[str]
     records: int
     twice: list[str]
     unknown: list[tuple[str, str]]
+    unaligned: list[str]
 
 
-def merge(paths: Sequence[str], final: Path, progress: Progress | None = None) -> Result:
-    """Make final, named after its run, of the cctf that paths name.
+def merge(
+    paths: Sequence[str], final: Path, progress: Progress | None = None, is_aligned: bool = False
+) -> Result:
+    """Make final, named after its run, of the cctf that paths name. is_aligned: with stamps corrected.
 
     Raises TracekitError where they cannot be one; an older final is then untouched."""
     with building(final) as folder:
         scratch = folder / ".inputs"
         members, twice = chosen(read_inputs(paths, scratch), final.name)
-        files = _Merge(folder, members, progress).run()
+        work = _Merge(folder, members, is_aligned)
+        files = work.run(progress)
         unknown = [(one.node, name) for one in members for name in one.source.unknown + one.source.unlisted]
         shutil.rmtree(scratch, ignore_errors=True)
     lines = (file.records for file in files if file.name.endswith(".jsonl") and file.name != "rejected.jsonl")
-    return Result(final, [one.node for one in members], sum(lines), twice, unknown)
+    return Result(final, [one.node for one in members], sum(lines), twice, unknown, work.unaligned)
 
 
 class _Merge:
-    def __init__(self, folder: Path, members: list[Member], progress: Progress | None) -> None:
-        self._folder, self._members, self._progress = folder, members, progress
+    def __init__(self, folder: Path, members: list[Member], is_aligned: bool) -> None:
+        self._folder, self._members = folder, members
+        self._offsets = Offsets(members)
+        self._shifts: dict[str, Fit | None] = {}  # by node; None where nobody knows
+        if is_aligned:
+            first = self._offsets.reference
+            self._shifts = {one.node: self._offsets.between(first, one.node) for one in members}
 
-    def run(self) -> list[ManifestFile]:
+    @property
+    def unaligned(self) -> list[str]:
+        """The nodes whose stamps should have been corrected, and nobody knows by how much."""
+        return [node for node, shift in self._shifts.items() if shift is None]
+
+    def run(self, progress: Progress | None) -> list[ManifestFile]:
         """Write everything; the entries of the manifest."""
         names = sorted({name for one in self._members for name in one.source.files if _has_lines(name)})
-        told = done([self._job(name) for name in names], self._progress)
-        files = [msgspec.convert(entry, ManifestFile) for entry in told]
-        files += self._documents()
+        jobs = [self._job([name], self._entries) for name in names if name not in WITH_SPANS]
+        jobs.append(self._job([name for name in names if name in WITH_SPANS], self._entries_and_spans))
+        told = done(jobs, progress)
+        files = [msgspec.convert(entry, ManifestFile) for entries, _ in told for entry in entries]
+        files += self._documents(told[-1][1])
         files.sort(key=lambda file: file.name)
         manifest = Manifest(
             cctf_version=CCTF_VERSION,
@@ -74,18 +96,18 @@ class _Merge:
 
     # --- documents
 
-    def _documents(self) -> list[ManifestFile]:
+    def _documents(self, spans: list[dict[str, Any]]) -> list[ManifestFile]:
         members = self._members
         documents = {
             "nodes.json": nodes_of(members),
             "links.json": links_of(members),
             "run_meta.json": runs_of(members),
             "module_inventory.json": modules_of(members),
-            "quality.json": {"nodes": qualities_of(members), "merge": self._account()},
+            "quality.json": {"nodes": qualities_of(members), "merge": self._account(spans)},
         }
         return [write_json(self._folder, name, value) for name, value in documents.items() if value]
 
-    def _account(self) -> dict[str, Any]:
+    def _account(self, spans: list[dict[str, Any]]) -> dict[str, Any]:
         """What the merge itself did."""
         inputs = [
             {
@@ -96,28 +118,50 @@ class _Merge:
             }
             for one in self._members
         ]
-        return {"inputs": inputs}
+        clock = {
+            **self._offsets.document(),
+            "is_aligned": bool(self._shifts),
+            "not_aligned": self.unaligned,
+        }
+        return {"inputs": inputs, "clock": clock, "causality": spans}
 
     # --- lines
 
-    def _job(self, name: str) -> Job:
-        having = [one for one in self._members if name in one.source.files]
-        size = sum(one.source.files[name].bytes for one in having)
-        return Job(size, lambda on_bytes: msgspec.to_builtins(self._write(name, having, on_bytes)))
+    def _job(self, names: list[str], work: Callable[[list[str], OnBytes], Any]) -> Job:
+        files = [one.source.files for one in self._members]
+        size = sum(known[name].bytes for known in files for name in names if name in known)
+        return Job(size, lambda on_bytes: work(names, on_bytes))
 
-    def _write(self, name: str, having: list[Member], on_bytes: OnBytes) -> ManifestFile:
+    def _entries(self, names: list[str], on_bytes: OnBytes) -> Any:
+        return [msgspec.to_builtins(self._write(name, on_bytes)) for name in names], []
+
+    def _entries_and_spans(self, names: list[str], on_bytes: OnBytes) -> Any:
+        if len(self._members) == 1:
+            return self._entries(names, on_bytes)
+        causality = Causality(self._folder, self._offsets, bool(self._shifts))
+        written = [self._write(name, on_bytes, causality.take) for name in names]
+        return [msgspec.to_builtins(one) for one in written], causality.counted()
+
+    def _write(self, name: str, on_bytes: OnBytes, look: Look | None = None) -> ManifestFile:
+        having = [one for one in self._members if name in one.source.files]
         out = LinesFile(self._folder, name)
         try:
             if name == REJECTS:
                 for text, count in rejects(having, on_bytes):
                     out.write_text(text, count, [])
             else:
-                inputs = [Lines(one, name, on_bytes).blocks() for one in having]
+                inputs = [
+                    Lines(one, name, on_bytes).blocks(look, self._change_of(one.node)) for one in having
+                ]
                 for block in merged(inputs):
                     out.write_text(b"\n".join([*block.lines, b""]), len(block.lines), _known(block))
             return out.close()
         finally:
             out.end()
+
+    def _change_of(self, node: str) -> Change | None:
+        shift = self._shifts.get(node)
+        return partial(aligned, offset=shift) if shift else None
 
 
 def _has_lines(name: str) -> bool:

@@ -19,6 +19,7 @@ from tracekit.records import FILES, Record
 
 NULL = 1 << 63  # above every number; a line without a key has this plus its ts_end
 Look = Callable[[Batch[Any], list[int]], None]
+Change = Callable[[Batch[Any], list[int]], tuple[list[int], list[bytes]]]
 _BLOCK = 1 << 18
 
 
@@ -34,16 +35,19 @@ class Lines:
         )
         self._last = 0
 
-    def blocks(self, look: Look | None = None) -> Iterator[Block]:
-        """Its lines with their keys. look: is shown each batch and its keys.
+    def blocks(self, look: Look | None = None, change: Change | None = None) -> Iterator[Block]:
+        """Its lines with their keys. change: gives other ones for a batch. look: is shown each batch and the
+        keys that it goes out with.
 
         Raises TracekitError at the first line that is bad or out of order, and at the end where the file is
         not the one that the manifest lists."""
         for batch in self.batches():
-            keys = self._keys(batch)
+            keys, lines = self._keys(batch), batch.lines
+            if change:
+                keys, lines = change(batch, keys)
             if look:
                 look(batch, keys)
-            yield Block(keys, batch.lines)
+            yield Block(keys, lines)
 
     def batches(self) -> Iterator[Batch[Any]]:
         """The same without keys, for a file that has no order."""

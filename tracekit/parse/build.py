@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tracekit import __version__
 from tracekit.errors import BadLineError
@@ -12,14 +12,17 @@ from tracekit.files.writing import write_json
 from tracekit.parse.documents import Documents, links_of, node_of, read_documents
 from tracekit.parse.ledger import Ledger, Progress
 from tracekit.parse.passed import Passed
+from tracekit.parse.peers import pair_links
 from tracekit.parse.quality import NOT_REPEATED, collector_quality, cover_proc_ticks, quality
 from tracekit.parse.sampled import Sampled
 from tracekit.parse.timeline import FarRows, Timeline, own_stopped_ms, started_mono_ms, steps_of_sampler
-from tracekit.records import CCTF_VERSION, Manifest, Mark, Quality
+from tracekit.records import CCTF_VERSION, ClockProbe, Manifest, Mark, Quality
 
+T = TypeVar("T")
 _PASSED = (
     "calls.jsonl",
     "cgroup_metrics.jsonl",
+    "clock_probes.jsonl",
     "events_client.jsonl",
     "host_extra.jsonl",
     "placement_events.jsonl",
@@ -90,9 +93,13 @@ class _Build:
 
     def _marks(self) -> Iterator[Mark]:
         """The marks of this cctf, in order. Those of the ticks, one a minute, are read anew when needed."""
-        path = self._ledger.folder / "marks.jsonl"
+        return self._lines("marks.jsonl", Mark)
+
+    def _lines(self, name: str, record: type[T]) -> Iterator[T]:
+        """The lines of a file that is written already; none where there is no such file."""
+        path = self._ledger.folder / name
         if path.exists():
-            for batch in Reader(Mark, ignore).read(path, Account()):
+            for batch in Reader(record, ignore).read(path, Account()):
                 yield from batch.records
 
     # --- documents
@@ -105,7 +112,8 @@ class _Build:
             ledger.write("module_inventory.json", self._with_node(documents.modules_raw))
         if documents.node:
             ledger.write("nodes.json", [node_of(documents.node, documents.run)])
-            ledger.write("links.json", links_of(documents.node, documents.link, self._sampled.links))
+            links = links_of(documents.node, documents.link, self._sampled.links)
+            ledger.write("links.json", [*links, *pair_links(self._lines("clock_probes.jsonl", ClockProbe))])
         ledger.write("quality.json", self._quality(marks))
 
     def _with_node(self, raw: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from tracekit.parse.rewriting import added_text, refuse_ambiguous, with_first
 from tracekit.records import FILES, Name, Record
 
 # What tells two samples of one time apart, as the ids do for requests.
-_SAMPLES = {"cgroup_metrics.jsonl": ("container", "mono_ms"), "host_extra.jsonl": ("mono_ms", "mono_ms")}
+_SAMPLES = {
+    "cgroup_metrics.jsonl": ("container", "mono_ms"),
+    "clock_probes.jsonl": ("address", "t1_us"),
+    "host_extra.jsonl": ("mono_ms", "mono_ms"),
+}
 # Where nothing less than the whole line tells two records apart.
 _WHOLE = ("marks.jsonl", "proc_inventory.jsonl", "system_stats.jsonl")
 

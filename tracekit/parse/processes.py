@@ -27,7 +27,7 @@ _NOT_SEEN = float("inf")  # CPU at the birth of a process that is older than the
 
 def _positional(record: type[Record]) -> Any:
     """The record's twin that is made from positions, in half of the time, and unknown to the collector."""
-    fields = [(one.name, one.type) for one in msgspec.structs.fields(record)]
+    fields = [(one.name, one.type) for one in msgspec.structs.fields(record) if one.required]
     return msgspec.defstruct(record.__name__, fields, gc=False)
 
 

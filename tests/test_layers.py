@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "validate": {"errors", "files", "records"},
     "dataset": {"errors", "records"},
     "traffic": {"records"},
-    "summary": {"dataset", "records", "traffic"},
+    "overview": {"dataset", "records", "traffic"},
+    "summary": {"dataset", "overview", "records", "traffic"},
     "cli": {"errors", "settings"},
 }
 MODULES = sorted((ROOT / "tracekit").rglob("*.py"))

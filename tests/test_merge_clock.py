@@ -22,6 +22,7 @@ from runs import T0, Row, line, make_run
 from tracekit.merge.build import merge
 from tracekit.merge.clock import Kept, Sample, fit
 from tracekit.parse.build import build
+from tracekit.summary import summarise
 from tracekit.validate import find_problems
 
 T0_US = T0 * 1000
@@ -307,3 +308,12 @@ def test_the_documents_of_a_member_keep_their_clock(tmp_path: Path) -> None:
     (node,) = json.loads((out / "nodes.json").read_bytes())
     assert node["clock"] == clock(2.0, 3.0)
     assert node == node_document("a", machine_id_hash="a" * 64, boot_id="aaaaaaaa-boot", clock=node["clock"])
+
+
+def test_show_has_a_row_a_node_the_clocks_and_the_calls(tmp_path: Path) -> None:
+    shown = list(summarise(merged(tmp_path, *spans(tmp_path)), "out"))
+    assert shown[0] == "Run        r1, 2 nodes"
+    assert [row.split()[:3] for row in shown[3:5]] == [["a", "edge", "4"], ["b", "edge", "4"]]
+    assert shown[4].split()[7] == "10"  # requests
+    assert "  b is -50.000 ms from a, to 0.1" in "\n".join(shown)
+    assert "Calls      a -> b: 10 calls, 10 arrive before they were sent" in shown

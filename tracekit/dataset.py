@@ -60,13 +60,23 @@ class Dataset:
         """The link documents."""
         return cast("list[Link]", self._document("links.json", list[Link], []))
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether merge made it, of one node or of several."""
+        return "nodes" in self._document("quality.json", dict[str, Any], {})
+
     def qualities(self) -> dict[str, Quality]:
-        """quality.json of each node."""
-        path = self.folder / "quality.json"
-        whole = msgspec.json.decode(path.read_bytes())
-        if "nodes" in whole:
+        """The account of each node; "" for one that has no name."""
+        if self.is_merged:
+            whole = self._document("quality.json", dict[str, Any], {})
             return {node: msgspec.convert(one, Quality) for node, one in whole["nodes"].items()}
-        return {self.manifest.nodes[0]: msgspec.convert(whole, Quality)}
+        name = next(iter(self.manifest.nodes), "")
+        return {name: cast("Quality", self._document("quality.json", Quality, None))}
+
+    def merge_account(self) -> dict[str, Any]:
+        """What merge says of the nodes together: clocks, causality; {} where nothing was merged."""
+        whole: dict[str, Any] = self._document("quality.json", dict[str, Any], {})
+        return dict(whole.get("merge") or {})
 
     def _document(self, name: str, kind: Any, absent: Any) -> Any:
         if not self.has(name):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import msgspec
 from msgspec import UNSET
 
 from tracekit.dataset import Dataset, open_dataset
+from tracekit.overview import overview
 from tracekit.records import HostExtra, LinkMetric, Quality
 from tracekit.traffic import describe, measure
 
@@ -34,7 +34,15 @@ class Process:
 def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
     """The lines to show for a cctf directory that validate accepts; shown_as: its name in them."""
     dataset = open_dataset(folder)
-    quality = msgspec.json.decode((folder / "quality.json").read_bytes(), type=Quality)
+    listed = dataset.manifest.files
+    files = (
+        f"Files      {shown_as or folder}  ({len(listed)} files, {_bytes(sum(one.bytes for one in listed))})"
+    )
+    if dataset.is_merged:
+        yield from overview(dataset)
+        yield files
+        return
+    (quality,) = dataset.qualities().values()
     yield from _head(dataset)
     yield ""
     yield from _series(dataset, quality)
@@ -47,9 +55,7 @@ def summarise(folder: Path, shown_as: str | None = None) -> Iterator[str]:
         yield from _top(processes)
     yield ""
     yield from _account(quality)
-    files = dataset.manifest.files
-    size = sum(file.bytes for file in files)
-    yield f"Files      {shown_as or folder}  ({len(files)} files, {_bytes(size)})"
+    yield files
 
 
 def cpu_of_service(folder: Path) -> tuple[float, float]:

@@ -162,6 +162,12 @@ bench-parse: check
 	@tools/setup.sh bench
 	@$(PYTHON) bench/run.py parse
 
+## Measure merge against GNU sort -m, json in memory and jq
+.PHONY: bench-merge
+bench-merge: check
+	@tools/setup.sh
+	@$(PYTHON) bench/run.py merge
+
 ## Write docs/schema/ anew from the records (for developers)
 .PHONY: schema
 schema: check

@@ -6,7 +6,7 @@
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
-             STRICT DIR JSON IN PEERS PEER_PORT ALIGN
+             STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -85,7 +85,7 @@ parse: check
 ## Merge the cctf of N nodes, IN, into unified_cctf/<RUN_ID>
 .PHONY: merge
 merge: check
-	@python3 -I tools/merge.py
+	@$(if $(filter 1,$(PARQUET)),tools/setup.sh sim && $(PYTHON),python3 -I) tools/merge.py
 
 ## Check a cctf directory: records, hashes, order, laws, names; JSON=1 for programs
 .PHONY: validate

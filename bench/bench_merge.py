@@ -2,8 +2,8 @@
 
 NODES and LINES (of a node) in the environment change the size, ROUNDS how often the two take turns. Ours
 checks every line and all hashes, and writes the manifest. sort -m (LC_ALL=C, stable, by the same keys) checks
-nothing; its inputs come in the order of the nodes. json and jq hold all lines in memory, once each; jq reads a
-tenth, and its time is scaled. Memory is that of the largest process.
+nothing; its inputs come in the order of the nodes. json and jq hold all lines in memory, once each; jq reads
+a tenth, and its time is scaled. Memory is that of the largest process.
 """
 
 import os

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [vegeta]
+# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [sim] [spark] [vegeta]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
+#   sim        also what Parquet output needs
+#   spark      also what tools/spark_merge.py needs, Java included
 #   vegeta     also the load generator: with go, else from its release archive
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.
 

@@ -189,6 +189,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PEERS", "", "other VMs of the run, whose clocks are probed: addresses, or name=address", _peers),
     Setting("PEER_PORT", "47100", "UDP port of these probes", _whole(1, 65535), False),
     Setting("ALIGN", "0", "1: merge corrects stamps by the clocks' offsets", _one_of("0", "1"), False),
+    Setting("PARQUET", "0", "1: merge writes Parquet too", _one_of("0", "1"), False),
     Setting("IN", "", "merge: cctf directories, archives or patterns, separated by spaces", _paths),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -8,8 +8,10 @@ of the trace.
 
 import tempfile
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,19 +36,20 @@ class Causality:
 
     def take(self, batch: Batch[Any], keys: list[int]) -> None:
         """The lines of a batch; keys: when each began, as it will be written."""
-        spans, children = self._spans, self._children
-        numbers = self._numbers
-        for one, ts_ms in zip(batch.records, keys, strict=True):
-            node = numbers.get(one.node)
-            if node is None or ts_ms >= NULL or one.trace_id is None:
-                continue
-            if one.span_id is not None:
-                spans.add(hash((one.trace_id, one.span_id)), node, ts_ms)
-            parent = getattr(one, "parent_id", None)
-            if parent is not None:
-                children.add(hash((one.trace_id, parent)), node, ts_ms)
-        spans.spill()
-        children.spill()
+        records = batch.records
+        if keys[-1] >= NULL:
+            records = records[: bisect_left(keys, NULL)]
+        nodes = list(map(attrgetter("node"), records))
+        if not set(nodes) <= self._numbers.keys():
+            known = [at for at, node in enumerate(nodes) if node in self._numbers]
+            records, nodes = [records[at] for at in known], [nodes[at] for at in known]
+            keys = [keys[at] for at in known]
+        count = len(self._numbers)
+        moments = [ts_ms * count + self._numbers[node] for ts_ms, node in zip(keys, nodes, strict=False)]
+        traces = list(map(attrgetter("trace_id"), records))
+        self._spans.add(traces, map(attrgetter("span_id"), records), moments)
+        if records and hasattr(records[0], "parent_id"):
+            self._children.add(traces, map(attrgetter("parent_id"), records), moments)
 
     def counted(self) -> list[dict[str, Any]]:
         """For each two nodes, parent and child: spans, child_first, and beyond_bound; see docs/cctf.md."""
@@ -54,15 +57,17 @@ class Causality:
         first: Counter[tuple[int, int]] = Counter()
         beyond: Counter[tuple[int, int]] = Counter()
         for bucket in range(BUCKETS):
-            parents = {key: (node, ts_ms) for key, node, ts_ms in self._spans.of(bucket)}
-            for key, node, ts_ms in self._children.of(bucket):
-                parent = parents.get(key)
-                if parent is None or parent[0] == node:
+            parents = dict(self._spans.of(bucket))
+            for key, moment in self._children.of(bucket):
+                if key not in parents:
                     continue
-                pair = parent[0], node
-                spans[pair] += 1
-                first[pair] += ts_ms < parent[1]
-                beyond[pair] += self._is_beyond(pair, ts_ms - parent[1], ts_ms)
+                began_ms, parent = divmod(parents[key], len(self._numbers))
+                ts_ms, child = divmod(moment, len(self._numbers))
+                if parent != child:
+                    pair = parent, child
+                    spans[pair] += 1
+                    first[pair] += ts_ms < began_ms
+                    beyond[pair] += self._is_beyond(pair, ts_ms - began_ms, ts_ms)
         return [self._row(pair, spans[pair], first[pair], beyond[pair]) for pair in sorted(spans)]
 
     def _is_beyond(self, pair: tuple[int, int], later_ms: int, ts_ms: int) -> bool:
@@ -80,33 +85,40 @@ class Causality:
 
 
 class _Buckets:
-    """(key, node, ts_ms) by key, in memory until they are many."""
+    """(key, moment) by key, in memory until they are many. moment: ms times the count of nodes, plus node."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held = [array("q") for _ in range(BUCKETS)]
+        self._add = [held.append for held in self._held]
         self._count = 0
         self._file: BinaryIO | None = None
         # Of each bucket (offset, bytes) in the file.
         self._pieces: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
 
-    def add(self, key: int, node: int, ts_ms: int) -> None:
-        self._held[key % BUCKETS].extend((key, node, ts_ms))
-        self._count += 3
+    def add(self, traces: list[str | None], ids: Iterable[str | None], moments: list[int]) -> None:
+        """Lines of which both ids are known."""
+        appends = self._add
+        for identity, moment in zip(zip(traces, ids, strict=True), moments, strict=True):
+            if None not in identity:
+                key = hash(identity)
+                append = appends[key % BUCKETS]
+                append(key)
+                append(moment)
+        self._count += 2 * len(moments)
+        if self._count >= _SPILL:
+            self._spill()
 
-    def spill(self) -> None:
-        """To the file, where enough is held."""
-        if self._count < _SPILL:
-            return
+    def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it ends with us
-        for bucket, held in enumerate(self._held):
-            self._pieces[bucket].append((self._file.tell(), len(held) * held.itemsize))
+        for pieces, held in zip(self._pieces, self._held, strict=True):
+            pieces.append((self._file.tell(), len(held) * held.itemsize))
             held.tofile(self._file)
             del held[:]
         self._count = 0
 
-    def of(self, bucket: int) -> Iterator[Sequence[int]]:
+    def of(self, bucket: int) -> Iterator[tuple[int, int]]:
         """The entries of one bucket."""
         entries = array("q")
         for offset, length in self._pieces[bucket]:
@@ -114,4 +126,4 @@ class _Buckets:
             self._file.seek(offset)
             entries.frombytes(self._file.read(length))
         entries += self._held[bucket]
-        return zip(entries[::3], entries[1::3], entries[2::3], strict=True)
+        return zip(entries[::2], entries[1::2], strict=True)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [vegeta]
+# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [vegeta] [tools/exporters/NAME.py]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
 #   vegeta     also the load generator: with go, else from its release archive
+#   tools/exporters/NAME.py  also what that exporter names in its header, as "# Needs: requirements/EXTRA.txt"
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.
 
 # shellcheck source=tools/lib/common.sh
@@ -132,6 +133,17 @@ check_only() {
   return "$code"
 }
 
+# The arguments, an exporter replaced by the extra that its header names, if any.
+expand_arguments() {
+  local one
+  for one in "$@"; do
+    case $one in
+    tools/exporters/*.py) sed -n 's|^# Needs: requirements/\(.*\)\.txt$|\1|p' "$one" ;;
+    *) printf '%s\n' "$one" ;;
+    esac
+  done
+}
+
 check_arguments() {
   local one
   for one in "$@"; do
@@ -141,7 +153,9 @@ check_arguments() {
 
 main() {
   local extra
-  local -a packages
+  local -a packages extras
+  mapfile -t extras < <(expand_arguments "$@")
+  set -- "${extras[@]}"
   case ${1-} in
   -h | --help)
     show_manual

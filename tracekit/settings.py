@@ -148,6 +148,7 @@ SETTINGS: tuple[Setting, ...] = (
         shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
     ),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
+    Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -1,5 +1,5 @@
-"""A cctf directory is built beside its final name and put there in one step; killed at any moment, parse
-leaves the older one or the new one, whole."""
+"""A directory of files is built beside its final name and put there in one step; killed at any moment, parse
+or an exporter leaves the older one or the new one, whole."""
 
 import ctypes
 import fcntl
@@ -11,28 +11,28 @@ from pathlib import Path
 
 
 @contextmanager
-def building(run_dir: Path) -> Iterator[Path]:
-    """A folder that becomes run_dir/cctf when the block ends well, and goes away when it does not.
+def building(parent: Path, name: str = "cctf") -> Iterator[Path]:
+    """A folder that becomes parent/name when the block ends well, and goes away when it does not.
 
-    Two parses of one run take turns. What a killed one left is removed first."""
-    descriptor = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    Two that build in one parent take turns. What a killed one left is removed first."""
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for left in run_dir.glob(".cctf.*.tmp"):
+        for left in parent.glob(f".{name}.*.tmp"):
             shutil.rmtree(left)
-        folder = run_dir / f".cctf.{os.getpid()}.tmp"
+        folder = parent / f".{name}.{os.getpid()}.tmp"
         folder.mkdir(mode=0o750)
         try:
             yield folder
-            _take_place(folder, run_dir / "cctf")
+            _take_place(folder, parent / name)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)  # the older cctf after a swap, or an unfinished one
+            shutil.rmtree(folder, ignore_errors=True)  # the older one after a swap, or an unfinished one
     finally:
         os.close(descriptor)
 
 
 def _take_place(folder: Path, final: Path) -> None:
-    """Put folder at final in one step: there is always a whole cctf, the older or the new."""
+    """Put folder at final in one step: there is always a whole one, the older or the new."""
     if not final.exists():
         folder.rename(final)
         return

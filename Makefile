@@ -7,7 +7,7 @@
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
              STRICT DIR JSON \
-             IMPUTE
+             OPENDC TASKS CPU_MHZ IMPUTE
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -45,7 +45,7 @@ demo: check
 ## Set up and run the tests
 .PHONY: test
 test: check
-	@tools/setup.sh dev app
+	@tools/setup.sh dev app sim
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length

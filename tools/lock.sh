@@ -26,6 +26,7 @@ main() {
   compile "$folder" app --extra app --no-emit-package msgspec --no-emit-package psutil
   compile "$folder" bench-app --extra bench-app --constraint requirements/app.txt
   compile "$folder" bench --extra bench
+  compile "$folder" sim --extra sim
 }
 
 main "$@"

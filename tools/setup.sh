@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [vegeta] [tools/exporters/NAME.py]
+# Usage: tools/setup.sh [--check] [dev] [app] [sim] [bench] [bench-app] [vegeta] [tools/exporters/NAME.py]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
+#   sim        also what exporters need that write Parquet
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
 #   vegeta     also the load generator: with go, else from its release archive

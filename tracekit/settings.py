@@ -148,6 +148,19 @@ SETTINGS: tuple[Setting, ...] = (
         shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
     ),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
+    Setting(
+        "OPENDC", "latest", "release that export-opendc writes for", _one_of("2.4e", "2.4f", "latest"), False
+    ),
+    Setting(
+        "TASKS",
+        "jobs",
+        "what is a task to export-*: wrapped jobs, or processes",
+        _one_of("jobs", "processes"),
+        False,
+    ),
+    Setting(
+        "CPU_MHZ", "", "clock rate, to an exporter, of a node that does not tell its own", _whole(1, 100_000)
+    ),
     Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -39,6 +39,7 @@ class Task(NamedTuple):
     process: Process | None
     job: Invocation | None
     name: str
+    is_sampled: bool = True  # False: nothing is known of its CPU over time
 
     @property
     def cpu_ms(self) -> float:
@@ -46,13 +47,17 @@ class Task(NamedTuple):
         return sum(piece.cpu_ms for piece in self.pieces)
 
 
-def read_tasks(dataset: Dataset, kind: str, is_imputing: bool, audit: Audit) -> list[Task]:
-    """The tasks of a data set in the order of submission; kind: "jobs" or "processes"."""
+def read_tasks(
+    dataset: Dataset, kind: str, is_imputing: bool, audit: Audit, needs_samples: bool = True
+) -> list[Task]:
+    """The tasks of a data set in the order of submission; kind: "jobs" or "processes".
+
+    needs_samples: a job without samples is refused, or its curve imputed; else it is taken as it is."""
     family = read_family(dataset)
     nodes = {node.node_id: node for node in dataset.nodes()}
     if kind == "jobs":
         jobs = [one for one in dataset.read("invocations.jsonl") if one.source in BATCH]
-        found = list(_Jobs(jobs, dataset, family, is_imputing, audit).tasks(nodes))
+        found = list(_Jobs(jobs, dataset, family, audit).tasks(nodes, is_imputing, needs_samples))
     else:
         usage = read_usage(dataset, family, None)
         found = list(_processes(usage, nodes, family, audit))
@@ -99,10 +104,8 @@ def _processes(usage: Usage, nodes: dict[str, Node], family: Family, audit: Audi
 class _Jobs:
     """Jobs with what their processes used."""
 
-    def __init__(
-        self, jobs: Sequence[Invocation], dataset: Dataset, family: Family, is_imputing: bool, audit: Audit
-    ) -> None:
-        self._jobs, self._family, self._audit, self._is_imputing = jobs, family, audit, is_imputing
+    def __init__(self, jobs: Sequence[Invocation], dataset: Dataset, family: Family, audit: Audit) -> None:
+        self._jobs, self._audit = jobs, audit
         self._times = Counter(process for job in jobs if (process := _process(job)))
         self._usage = read_usage(dataset, family, self._times.keys())
         self._inner_ms: dict[Process, float] = defaultdict(float)
@@ -115,27 +118,27 @@ class _Jobs:
         audit.count("CPU ms of processes of no job, left out", self._usage.free_ms)
         audit.count("CPU ms of no known process, left out", self._usage.no_process_ms)
 
-    def tasks(self, nodes: dict[str, Node]) -> Iterator[Task]:
+    def tasks(self, nodes: dict[str, Node], is_imputing: bool, needs_samples: bool) -> Iterator[Task]:
         """Those that can be taken; the audit tells of the others."""
         for job in self._jobs:
             which = f"{job.node}: {job.module_id or job.source} {job.span_id or job.task_id or job.pid}"
             if job.ts_start is None or job.ts_end is None or job.ts_end <= job.ts_start:
                 self._audit.refuse("a job without start and end, or of less than 1 ms", which)
                 continue
-            task = self._task(job, nodes.get(job.node), which)
-            if task:
+            task = self._task(job, nodes.get(job.node))
+            if task.is_sampled or not needs_samples:
                 yield task
+            elif is_imputing and job.cpu_time_ms is not None:
+                self._audit.impute("the curve of a task without samples: its measured CPU, evenly", which)
+                yield task._replace(is_sampled=True)
+            else:
+                self._audit.refuse(NO_SAMPLES, which)
 
-    def _task(self, job: Invocation, node: Node | None, which: str) -> Task | None:
+    def _task(self, job: Invocation, node: Node | None) -> Task:
         start_ms, end_ms = job.ts_start or 0, job.ts_end or 0
         process = _process(job)
         is_own = process is not None and self._times[process] == 1
         rows = self._usage.rows.get(process, []) if process and is_own else []
-        if not rows and not (self._is_imputing and job.cpu_time_ms is not None):
-            self._audit.refuse(NO_SAMPLES, which)
-            return None
-        if not rows:
-            self._audit.impute("the curve of a task without samples: its measured CPU, evenly", which)
         pieces = cut(start_ms, end_ms, rows)
         cores = busiest(pieces, _tick_ms(node), _cores(node))
         pieces = self._close(job, process, pieces, cores)
@@ -144,7 +147,10 @@ class _Jobs:
         submitted_ms = min(job.ts_enqueue if job.ts_enqueue is not None else start_ms, start_ms)
         peak_kb = self._usage.peak_rss_kb.get(process) if process and is_own else None
         name = job.module_id or job.source or ""
-        return Task(job.node, submitted_ms, start_ms, end_ms, pieces, cores, peak_kb, process, job, name)
+        is_sampled = bool(rows)
+        return Task(
+            job.node, submitted_ms, start_ms, end_ms, pieces, cores, peak_kb, process, job, name, is_sampled
+        )
 
     def _close(
         self, job: Invocation, process: Process | None, pieces: list[Piece], cores: int
@@ -155,8 +161,9 @@ class _Jobs:
             return pieces
         own_ms = job.cpu_time_ms - (self._inner_ms[process] if process else 0)
         more_ms = max(own_ms - sampled_ms, 0.0)
-        self._audit.count("CPU ms that wait4 told and no sample, spread", more_ms)
-        self._audit.count("CPU ms of samples beyond what wait4 told, kept", max(sampled_ms - own_ms, 0.0))
+        if any(piece.rows for piece in pieces):
+            self._audit.count("CPU ms that wait4 told and no sample, spread", more_ms)
+            self._audit.count("CPU ms of samples beyond what wait4 told, kept", max(sampled_ms - own_ms, 0.0))
         return spread(pieces, more_ms, cores)
 
 

@@ -150,7 +150,7 @@ def test_what_a_host_needs_is_not_invented(tmp_path: Path) -> None:
     assert "a clock rate of 3000 MHz, from CPU_MHZ, first vm1" in said
     assert read(folder, "fragments.parquet")[0]["cpu_usage"] == 1200.0
     code, _, said = export(two_jobs(tmp_path / "b", mem_mb=None))
-    assert code == FAILED and "cpu_cores or mem_mb is unknown" in said
+    assert code == FAILED and "vm1: mem_mb is unknown" in said
 
 
 def test_a_job_that_cannot_be_said_is_refused_by_name_and_the_others_are_there(tmp_path: Path) -> None:

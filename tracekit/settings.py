@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _IFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,14}")  # IFNAMSIZ is 16 with the closing NUL
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?s?")
+_TRACE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Check = Callable[[str], str | None]
@@ -160,6 +161,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "CPU_MHZ", "", "clock rate, to an exporter, of a node that does not tell its own", _whole(1, 100_000)
+    ),
+    Setting(
+        "TRACE",
+        "",
+        "trace that export-wfformat writes",
+        _matches(_TRACE, "a trace_id"),
+        shown_default="the longest",
     ),
     Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
 )

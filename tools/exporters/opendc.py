@@ -28,6 +28,7 @@ from tracekit.dataset import Dataset
 from tracekit.errors import TracekitError
 from tracekit.export import opendc
 from tracekit.export.audit import Audit
+from tracekit.export.hosts import Host, hosts_of
 from tracekit.export.opendc_check import check
 from tracekit.export.tasks import ABSENT, Task, read_tasks, tally, waits
 from tracekit.settings import Settings
@@ -60,7 +61,7 @@ def _demand(tasks: Sequence[Task]) -> dict[str, int]:
     return most
 
 
-def _sharing(tasks: Sequence[Task], hosts: Sequence[opendc.Host], may_share: bool, audit: Audit) -> float:
+def _sharing(tasks: Sequence[Task], hosts: Sequence[Host], may_share: bool, audit: Audit) -> float:
     """How often a core must be given away so that no task waits that did not wait; 1 where OpenDC cannot."""
     most, ratio = _demand(tasks), 1.0
     for host in hosts:
@@ -92,7 +93,7 @@ def _ids(tasks: Sequence[Task]) -> Iterator[bytes]:
 def export(dataset: Dataset, folder: Path, settings: Settings, audit: Audit) -> None:
     """Write the five files, and read the two of the trace again."""
     dialect, is_imputing = opendc.DIALECTS[settings["OPENDC"]], settings["IMPUTE"] == "1"
-    hosts = opendc.hosts_of(dataset.nodes(), int(settings["CPU_MHZ"] or 0), audit)
+    hosts = hosts_of(dataset.nodes(), int(settings["CPU_MHZ"] or 0), audit)
     mhz = {host.name: host.mhz for host in hosts}
     found = read_tasks(dataset, settings["TASKS"], is_imputing, audit)
     tasks = _with_memory(found, is_imputing, audit)

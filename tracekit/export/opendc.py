@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracekit.errors import TracekitError
-from tracekit.export.audit import Audit
+from tracekit.export.hosts import Host
 from tracekit.export.tasks import Task
-from tracekit.records import Node
 
 MEBI = 1 << 20
 FROM_KIB_TO_KB = 1.024  # rss_kb counts 1024 bytes, OpenDC 1000
@@ -27,38 +26,6 @@ class Dialect(NamedTuple):
 
 
 DIALECTS = {"2.4e": Dialect(True, True), "2.4f": Dialect(False, True), "latest": Dialect(False, False)}
-
-
-class Host(NamedTuple):
-    """A node as a host: everything that OpenDC requires of one."""
-
-    name: str
-    cores: int
-    mhz: int
-    mem_mb: int
-    cpu_model: str | None
-
-
-def hosts_of(nodes: Sequence[Node], given_mhz: int | None, audit: Audit) -> list[Host]:
-    """Every node as a host; given_mhz stands in for a clock rate that is not known.
-
-    Raises TracekitError where the cores, the memory or the clock rate of a node is missing."""
-    hosts = []
-    for node in nodes:
-        mhz = node.cpu_freq_mhz or given_mhz
-        if not node.cpu_cores or not node.mem_mb:
-            raise TracekitError(
-                f"nodes.json: {node.node_id}: cpu_cores or mem_mb is unknown, and a host needs both"
-            )
-        if not mhz:
-            raise TracekitError(
-                f"nodes.json: {node.node_id}: cpu_freq_mhz is unknown, and work is counted in MHz; "
-                "CPU_MHZ= gives it, and the audit tells"
-            )
-        if not node.cpu_freq_mhz:
-            audit.impute(f"a clock rate of {mhz} MHz, from CPU_MHZ", node.node_id)
-        hosts.append(Host(node.node_id, node.cpu_cores, mhz, node.mem_mb, node.cpu_model))
-    return hosts
 
 
 def task_rows(
@@ -144,29 +111,21 @@ def write_parquet(path: Path, schema: Any, rows: Iterator[dict[str, Any]], group
 
 
 def topology(run_id: str, hosts: Sequence[Host]) -> dict[str, Any]:
-    """One host a node, under its own name. Sizes carry their unit: a bare number would be taken as MiB.
+    """One host a node, under its own name.
 
     There is no power model: the trace knows no power, and the experiment asks for no energy."""
-    return {
-        "clusters": [
-            {
-                "name": run_id,
-                "hosts": [
-                    {
-                        "name": host.name,
-                        "count": 1,
-                        "cpu": {
-                            "coreCount": host.cores,
-                            "coreSpeed": f"{host.mhz} MHz",
-                            **({"modelName": host.cpu_model} if host.cpu_model else {}),
-                        },
-                        "memory": {"memorySize": f"{host.mem_mb * 1_000_000 // MEBI} MiB"},
-                    }
-                    for host in hosts
-                ],
-            }
-        ]
-    }
+    return {"clusters": [{"name": run_id, "hosts": [_host(host) for host in hosts]}]}
+
+
+def _host(host: Host) -> dict[str, Any]:
+    """Sizes carry their unit: a bare number would be taken as MiB. Raises TracekitError without memory."""
+    if not host.mem_mb:
+        raise TracekitError(f"nodes.json: {host.name}: mem_mb is unknown, and a host of OpenDC needs it")
+    cpu: dict[str, Any] = {"coreCount": host.cores, "coreSpeed": f"{host.mhz} MHz"}
+    if host.cpu_model:
+        cpu["modelName"] = host.cpu_model
+    memory = {"memorySize": f"{host.mem_mb * 1_000_000 // MEBI} MiB"}
+    return {"name": host.name, "count": 1, "cpu": cpu, "memory": memory}
 
 
 def experiment(run_id: str, sharing: float) -> dict[str, Any]:

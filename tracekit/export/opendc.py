@@ -137,21 +137,23 @@ def experiment(run_id: str, sharing: float) -> dict[str, Any]:
         "outputFolder": "output",
         "topologies": [{"pathToFile": "topology.json"}],
         "workloads": [{"pathToFile": ".", "type": "ComputeWorkload", "scalingPolicy": "NoDelay"}],
-        "allocationPolicies": [
-            {
-                "type": "filter",
-                "filters": [
-                    {"type": "Compute"},
-                    {"type": "VCpu", "allocationRatio": sharing},
-                    {"type": "Ram", "allocationRatio": 1.0},
-                ],
-                "weighers": [{"type": "Ram", "multiplier": 1.0}],
-            }
-        ],
+        "allocationPolicies": [_policy(sharing)],
         "exportModels": [
             {"exportInterval": 1, "printFrequency": None, "filesToExport": ["host", "task", "service"]}
         ],
     }
+
+
+def _policy(sharing: float) -> dict[str, Any]:
+    """A task goes where its cores and its memory are free; a core may be given away sharing times."""
+    if sharing == 1.0:
+        return {"type": "prefab", "policyName": "Mem"}
+    filters = [
+        {"type": "Compute"},
+        {"type": "VCpu", "allocationRatio": sharing},
+        {"type": "Ram", "allocationRatio": 1.0},
+    ]
+    return {"type": "filter", "filters": filters, "weighers": [{"type": "Ram", "multiplier": 1.0}]}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The processes of a data set: who started whom, what each used, and to which task each belongs."""
 
+from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection
@@ -59,13 +60,29 @@ def read_family(dataset: Dataset) -> Family:
 
 @dataclass
 class Usage:
-    """rows: CPU by owner, in the order of their ends. peak_rss_kb: the most that an owner's processes held
-    at one tick. free_ms: CPU of processes without an owner; no_process_ms: CPU of no known process."""
+    """What owners used. peak_rss_kb: the most that the processes of one held at one tick.
 
-    rows: dict[Process, list[Row]]
-    peak_rss_kb: dict[Process, int]
-    free_ms: float
-    no_process_ms: float
+    free_ms: CPU of processes without an owner; no_process_ms: CPU of no known process."""
+
+    peak_rss_kb: dict[Process, int] = field(default_factory=dict)
+    free_ms: float = 0.0
+    no_process_ms: float = 0.0
+    _rows: dict[Process, "array[float]"] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+
+    def add(self, owner: Process, row: Row) -> None:
+        """A row of one of its processes: 24 bytes of memory."""
+        self._rows[owner].extend(row)
+
+    def owners(self) -> list[Process]:
+        """Those that anything is known of."""
+        return sorted(self._rows.keys() | self.peak_rss_kb.keys())
+
+    def rows(self, owner: Process) -> list[Row]:
+        """Its rows, in the order of their ends; none where it has none."""
+        flat = iter(self._rows[owner]) if owner in self._rows else iter(())
+        return [
+            (int(end), length_ms, cpu_ms) for end, length_ms, cpu_ms in zip(flat, flat, flat, strict=True)
+        ]
 
 
 def read_usage(dataset: Dataset, family: Family, roots: Collection[Process] | None) -> Usage:
@@ -77,7 +94,7 @@ def read_usage(dataset: Dataset, family: Family, roots: Collection[Process] | No
             owners[process] = process if roots is None else family.owner(process, roots)
         return owners[process]
 
-    usage = Usage(defaultdict(list), {}, 0.0, 0.0)
+    usage = Usage()
     for row in dataset.read("proc_cpu.jsonl"):
         if row.pid is None:
             usage.no_process_ms += row.cpu_ms
@@ -86,7 +103,7 @@ def read_usage(dataset: Dataset, family: Family, roots: Collection[Process] | No
         if root is None:
             usage.free_ms += row.cpu_ms
         else:
-            usage.rows[root].append((row.ts_ms, row.dt_ms, row.cpu_ms))
+            usage.add(root, (row.ts_ms, row.dt_ms, row.cpu_ms))
     now: dict[Process, tuple[int, int]] = {}  # owner -> tick, kB at it so far
     for row in dataset.read("proc_rss.jsonl"):
         root = owner((row.node, row.pid, row.starttime))

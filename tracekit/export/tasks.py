@@ -86,8 +86,8 @@ def _cores(node: Node | None) -> int:
 
 
 def _processes(usage: Usage, nodes: dict[str, Node], family: Family, audit: Audit) -> Iterator[Task]:
-    for process in sorted(usage.rows.keys() | usage.peak_rss_kb.keys()):
-        rows = usage.rows.get(process, [])
+    for process in usage.owners():
+        rows = usage.rows(process)
         name = family.name.get(process, "")
         start_ms = round(min((end - length_ms for end, length_ms, _ in rows), default=0))
         end_ms = max((end for end, _, _ in rows), default=0)
@@ -138,7 +138,7 @@ class _Jobs:
         start_ms, end_ms = job.ts_start or 0, job.ts_end or 0
         process = _process(job)
         is_own = process is not None and self._times[process] == 1
-        rows = self._usage.rows.get(process, []) if process and is_own else []
+        rows = self._usage.rows(process) if process and is_own else []
         pieces = cut(start_ms, end_ms, rows)
         cores = busiest(pieces, _tick_ms(node), _cores(node))
         pieces = self._close(job, process, pieces, cores)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Checkout, clean_environment
+from conftest import ROOT, Checkout, clean_environment, need
 from runs import Row, cpu, make_run, snapshot, tool
 
-from tracekit.errors import DONE, FAILED
+from tracekit.errors import DONE, FAILED, REJECTED
 from tracekit.parse.build import build
 from tracekit.validate import find_problems
 
@@ -65,6 +65,23 @@ def test_a_data_set_that_was_changed_is_refused(program: Path, tmp_path: Path) -
 
 
 Exported = Callable[..., tuple[int, Path, str]]
+
+
+@EACH
+def test_it_writes_what_its_header_says_and_twice_the_same_bytes(program: Path, tmp_path: Path) -> None:
+    """Over the golden run, which has processes but no jobs; under another time zone the second time."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(GOLDEN, run_dir)
+    env = {"TASKS": "processes", "IMPUTE": "1"}
+    done = tool(f"exporters/{program.name}", str(run_dir), **env)
+    need("is missing: tools/setup.sh" not in done.stderr, done.stderr)
+    assert done.returncode in (DONE, REJECTED), done.stderr
+    first = snapshot(run_dir / "exports" / program.stem)
+    writes = dict(HEADER.findall(program.read_text()))["Writes"].replace("<node>", "edge0")
+    assert set(first) == {*writes.split(), "audit.json"}
+    again = tool(f"exporters/{program.name}", str(run_dir), **env, TZ="Pacific/Chatham", LC_ALL="de_DE.UTF-8")
+    assert again.returncode == done.returncode
+    assert snapshot(run_dir / "exports" / program.stem) == first
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ class _Jobs:
             if outer:
                 self._inner_ms[outer] += job.cpu_time_ms or 0
         audit.count("CPU ms of processes of no job, left out", self._usage.free_ms)
-        audit.count("CPU ms of no known process, left out", self._usage.no_process_ms)
+        audit.count("CPU ms of no known process, taken where wait4 told it", self._usage.no_process_ms)
 
     def tasks(self, nodes: dict[str, Node], is_imputing: bool, needs_samples: bool) -> Iterator[Task]:
         """Those that can be taken; the audit tells of the others."""

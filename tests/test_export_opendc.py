@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, need
 from runs import T0, Row, parsed, proc, snapshot, tool
 from test_export_tasks import job, node, seen
+from test_validate_names import write_cctf
 
 from tracekit.errors import DONE, FAILED, REJECTED, TracekitError
 from tracekit.export.audit import Audit
@@ -211,6 +212,27 @@ def test_tasks_wait_for_cores_only_where_opendc_cannot_share_them(tmp_path: Path
         filters = policy.get("filters", [])
         assert [one["allocationRatio"] for one in filters if one["type"] == "VCpu"] == ratios
         assert ("OpenDC queues some" in said) == (release == "latest")
+
+
+def test_one_pid_on_two_nodes_is_two_tasks(tmp_path: Path) -> None:
+    """7 at 2000 MHz on a, and the same pid and birth at 1000 MHz on b: 0.5 s of CPU in 1 s each."""
+    known = {"stage": None, "cpu_cores": 4, "mem_mb": 100, "cpu_model": None, "clk_tck": 100}
+    nodes = [{**known, "node_id": "b", "cpu_freq_mhz": 1000}, {**known, "node_id": "a", "cpu_freq_mhz": 2000}]
+    of = [{"ts_ms": T0 + 1000, "node": name, "pid": 7, "starttime": 5} for name in ("a", "b")]
+    files = {
+        "nodes.json": nodes,
+        "proc_cpu.jsonl": [{**row, "cpu_ms": 500.0, "dt_ms": 1000.0, "source": "poll"} for row in of],
+        "proc_rss.jsonl": [{**row, "rss_kb": 100} for row in of],
+    }
+    run_dir = write_cctf(tmp_path / "r1", files, ["a", "b"])
+    code, folder, said = export(run_dir, TASKS="processes")
+    assert code == DONE, said
+    assert read(folder, "fragments.parquet") == [
+        {"id": 1, "duration": 1000, "cpu_usage": 1000.0},
+        {"id": 2, "duration": 1000, "cpu_usage": 500.0},
+    ]
+    hosts = json.loads((folder / "topology.json").read_text())["clusters"][0]["hosts"]
+    assert [host["name"] for host in hosts] == ["a", "b"]
 
 
 def task(cpu_ms: float = 500.0, **more: Any) -> Task:

@@ -6,7 +6,8 @@
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
-             STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET
+             STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
+             OPENDC TASKS CPU_MHZ TRACE IMPUTE
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -28,7 +29,9 @@ check:
 help: check
 	@printf 'Tracekit: collect on this VM, stop, parse, validate, show.\n\nTargets\n'
 	@awk '/^## /{d=substr($$0,4);next} d&&/^[a-z][a-z -]*:/{sub(/:.*/,"");n=split($$0,names," ");\
-	  for(i=1;i<=n;i++)printf "  make %-14s %s\n",names[i],d;d=""}' Makefile
+	  for(i=1;i<=n;i++)printf "  make %-16s %s\n",names[i],d;d=""}' Makefile
+	@awk '/^# Summary: /{name=FILENAME;gsub(/.*\/|\.py$$/,"",name);\
+	  printf "  make %-16s %s\n","export-" name,substr($$0,12)}' tools/exporters/*.py
 	@printf '\nVariables (command line, else environment, else run_id.env, else the default)\n'
 	@python3 -I tools/settings.py table
 
@@ -42,7 +45,7 @@ demo: check
 ## Set up and run the tests
 .PHONY: test
 test: check
-	@tools/setup.sh dev app
+	@tools/setup.sh dev app sim
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length
@@ -96,6 +99,13 @@ validate: check
 .PHONY: show
 show: check
 	@python3 -I tools/show.py
+
+# An exporter is a file in tools/exporters/: it has a target, and its Summary is the help.
+EXPORTS := $(patsubst tools/exporters/%.py,export-%,$(wildcard tools/exporters/*.py))
+.PHONY: $(EXPORTS)
+$(EXPORTS): export-%: check
+	@tools/setup.sh tools/exporters/$*.py
+	@$(PYTHON) tools/exporters/$*.py
 
 ## Build the image of the reference service: IMG, from BASE
 .PHONY: build

@@ -44,6 +44,11 @@ HOSTILE_OTHERS = {
     "BASE": "x y",
     "RATE": "$(shell touch canary)",
     "DURATION": "1;touch canary",
+    "OPENDC": "$(touch canary)",
+    "TASKS": "`touch canary`",
+    "CPU_MHZ": "2400;touch canary",
+    "TRACE": "$(shell touch canary)",
+    "IMPUTE": "yes",
 }
 
 

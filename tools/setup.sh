@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [bench] [bench-app] [sim] [spark] [vegeta]
+# Usage: tools/setup.sh [--check] [dev] [app] [sim] [spark] [bench] [bench-app] [vegeta] [tools/exporters/NAME.py]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
+#   sim        also what writes Parquet: exporters, merge
+#   spark      also what tools/spark_merge.py needs, Java included
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
-#   sim        also what Parquet output needs
-#   spark      also what tools/spark_merge.py needs, Java included
 #   vegeta     also the load generator: with go, else from its release archive
+#   tools/exporters/NAME.py  also what that exporter names in its header, as "# Needs: requirements/EXTRA.txt"
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.
 
 # shellcheck source=tools/lib/common.sh
@@ -134,6 +135,17 @@ check_only() {
   return "$code"
 }
 
+# The arguments, an exporter replaced by the extra that its header names, if any.
+expand_arguments() {
+  local one
+  for one in "$@"; do
+    case $one in
+    tools/exporters/*.py) sed -n 's|^# Needs: requirements/\(.*\)\.txt$|\1|p' "$one" ;;
+    *) printf '%s\n' "$one" ;;
+    esac
+  done
+}
+
 check_arguments() {
   local one
   for one in "$@"; do
@@ -143,7 +155,9 @@ check_arguments() {
 
 main() {
   local extra
-  local -a packages
+  local -a packages extras
+  mapfile -t extras < <(expand_arguments "$@")
+  set -- "${extras[@]}"
   case ${1-} in
   -h | --help)
     show_manual

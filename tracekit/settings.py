@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _IFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,14}")  # IFNAMSIZ is 16 with the closing NUL
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?s?")
+_TRACE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 _PEER = re.compile(rf"(?:({NAME.pattern})=)?(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f:.]+?))(?::([0-9]{{1,5}}))?")
@@ -191,6 +192,27 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ALIGN", "0", "1: merge corrects stamps by the clocks' offsets", _one_of("0", "1"), False),
     Setting("PARQUET", "0", "1: merge writes Parquet too", _one_of("0", "1"), False),
     Setting("IN", "", "merge: cctf directories, archives or patterns, separated by spaces", _paths),
+    Setting(
+        "OPENDC", "latest", "release that export-opendc writes for", _one_of("2.4e", "2.4f", "latest"), False
+    ),
+    Setting(
+        "TASKS",
+        "jobs",
+        "what is a task to export-*: wrapped jobs, or processes",
+        _one_of("jobs", "processes"),
+        False,
+    ),
+    Setting(
+        "CPU_MHZ", "", "clock rate, to an exporter, of a node that does not tell its own", _whole(1, 100_000)
+    ),
+    Setting(
+        "TRACE",
+        "",
+        "trace that export-wfformat writes",
+        _matches(_TRACE, "a trace_id"),
+        shown_default="the longest",
+    ),
+    Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

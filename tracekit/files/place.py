@@ -1,4 +1,4 @@
-"""A cctf directory is built beside its final name and put there in one step; killed at any moment, its maker
+"""A directory is built beside its final name and put there in one step; killed at any moment, its maker
 leaves the older one or the new one, whole."""
 
 import ctypes

@@ -1,0 +1,1 @@
+"""A data set turned into the files of other programs: what several exporters share. Prints nothing."""

@@ -80,6 +80,11 @@ stop-collect: check
 status: check
 	@bash tools/collect_sys.sh status
 
+## Show a run while it is collected, live in the terminal; q ends it
+.PHONY: top
+top: check
+	@$(PYTHON) tools/top.py
+
 ## Normalise the raw files: logs/<RUN_ID>/ -> logs/<RUN_ID>/cctf/
 .PHONY: parse
 parse: check

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "traffic": {"records"},
     "summary": {"dataset", "records", "traffic"},
     "export": {"dataset", "errors", "jsonl", "records", "units"},
+    "top": {"collect", "errors", "jsonl", "runs", "summary", "traffic", "units"},
     "cli": {"errors", "settings"},
     "cli_export": {"cli", "dataset", "errors", "export", "jsonl", "parse", "runs", "settings", "validate"},
 }

@@ -45,7 +45,7 @@ demo: check
 ## Set up and run the tests
 .PHONY: test
 test: check
-	@tools/setup.sh dev app sim
+	@tools/setup.sh dev app perfetto sim
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length

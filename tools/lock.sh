@@ -27,6 +27,8 @@ main() {
   compile "$folder" bench-app --extra bench-app --constraint requirements/app.txt
   compile "$folder" bench --extra bench
   compile "$folder" sim --extra sim
+  # The tests have both in one environment: one protobuf.
+  compile "$folder" perfetto --extra perfetto --constraint requirements/dev.txt
 }
 
 main "$@"

@@ -256,7 +256,7 @@ def test_slices_nest_however_requests_overlap(
             ts_enqueue=T0 + at_ms, node="vm1", span_id=span(number), rt_ms=rt_ms, queue_time_ms=share * rt_ms
         )
         start_ns = (T0 + at_ms) * NS
-        spans.append(Span(start_ns, start_ns + round(rt_ms * NS), "invocation", record))
+        spans.append(Span(start_ns, start_ns + round(rt_ms * NS), "invocation", record, number))
     path = tmp_path_factory.mktemp("lanes") / "x.pftrace"
     file = TrackFile(path, T0 * NS)
     assert list(RequestTrace(file, {}, parents_named(spans)).write(spans)) == spans

@@ -18,6 +18,12 @@ class Span(NamedTuple):
     end_ns: int
     kind: str
     record: Invocation | Call | ClientEvent
+    line: int
+
+    @property
+    def place(self) -> str:
+        """Where its record stands: invocations.jsonl:7."""
+        return f"{KINDS[self.kind]}:{self.line}"
 
     @property
     def name(self) -> str:
@@ -48,7 +54,7 @@ def _of_kind(dataset: Dataset, audit: Audit, kind: str) -> Iterator[Span]:
             audit.refuse("a request whose start or end is not known", f"{KINDS[kind]}:{number}")
             continue
         start_ns = record.ts_enqueue * 1_000_000
-        yield Span(start_ns, start_ns + round(length_ms * 1e6), kind, record)
+        yield Span(start_ns, start_ns + round(length_ms * 1e6), kind, record, number)
 
 
 def _length_ms(record: Invocation | Call | ClientEvent) -> float | None:

@@ -75,10 +75,15 @@ def _series() -> dict[str, list[Row]]:
         "comm": "serve",
         "cmdline": "serve --port 1",
     }
+    stays = {**seen, "node": "endpoint0", "pid": 9, "comm": "load"}
     return {
         "host_metrics.jsonl": sampled,
         "link_metrics.jsonl": links,
-        "proc_inventory.jsonl": [seen, {"ts_ms": T0 + 3000, **process, "event": "end", "exit_code": 0}],
+        "proc_inventory.jsonl": [
+            seen,
+            stays,
+            {"ts_ms": T0 + 3000, **process, "event": "end", "exit_code": 0},
+        ],
         "proc_cpu.jsonl": [
             {"ts_ms": T0 + 2000, **process, "cpu_ms": 250.0, "dt_ms": 1000.0, "source": "poll"},
             {"ts_ms": T0 + 2000, "node": "cloud0", "pid": None, "cpu_ms": 30.0, "dt_ms": 1000.0}

@@ -45,7 +45,7 @@ demo: check
 ## Set up and run the tests
 .PHONY: test
 test: check
-	@tools/setup.sh dev app sim
+	@tools/setup.sh dev app perfetto sim
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length
@@ -79,6 +79,11 @@ stop-collect: check
 .PHONY: status
 status: check
 	@bash tools/collect_sys.sh status
+
+## Show a run while it is collected, live in the terminal; q ends it
+.PHONY: top
+top: check
+	@$(PYTHON) tools/top.py
 
 ## Normalise the raw files: logs/<RUN_ID>/ -> logs/<RUN_ID>/cctf/
 .PHONY: parse

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "overview": {"dataset", "records", "traffic"},
     "summary": {"dataset", "overview", "records", "traffic"},
     "export": {"dataset", "errors", "jsonl", "records", "units"},
+    "top": {"collect", "errors", "jsonl", "runs", "summary", "traffic", "units"},
     "cli": {"errors", "settings"},
     "cli_export": {"cli", "dataset", "errors", "export", "files", "jsonl", "runs", "settings", "validate"},
 }

@@ -28,6 +28,8 @@ main() {
   compile "$folder" bench --extra bench
   compile "$folder" sim --extra sim
   compile "$folder" spark --extra spark
+  # The tests have both in one environment: one protobuf.
+  compile "$folder" perfetto --extra perfetto --constraint requirements/dev.txt
 }
 
 main "$@"

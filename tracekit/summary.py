@@ -89,8 +89,8 @@ def _series(dataset: Dataset, quality: Quality) -> Iterator[str]:
     yield f"{'Series':<10} {'got/expected':<13} {'':<{WIDTH}}  least  mean  most"
     yield _series_line("CPU %", _got(quality, "cpu"), cpu, "{:.0f}".format, top=100.0)
     yield _series_line("free MB", _got(quality, "mem"), mem, "{:.0f}".format)
-    yield _series_line("NIC in", _got(quality, "nic"), [row.rx_Bps for row in links], _rate)
-    yield _series_line("NIC out", _got(quality, "nic"), [row.tx_Bps for row in links], _rate)
+    yield _series_line("NIC in", _got(quality, "nic"), [row.rx_Bps for row in links], rate)
+    yield _series_line("NIC out", _got(quality, "nic"), [row.tx_Bps for row in links], rate)
     yield from _extra_series(dataset)
     proc = quality.collectors.get("proc")
     if proc:
@@ -107,7 +107,7 @@ def _extra_series(dataset: Dataset) -> Iterator[str]:
     for name, field in (("disk read", "read_Bps"), ("disk write", "write_Bps")):
         moved = [sum(getattr(disk, field) or 0 for disk in row.disks) for row in rows if row.disks]
         if moved:
-            yield _series_line(name, "", moved, _rate)
+            yield _series_line(name, "", moved, rate)
 
 
 def _resident(dataset: Dataset) -> str:
@@ -195,7 +195,8 @@ def _clock(ts_ms: int) -> str:
     return datetime.fromtimestamp(ts_ms / 1000, timezone.utc).strftime("%H:%M:%S")
 
 
-def _rate(bytes_per_s: float) -> str:
+def rate(bytes_per_s: float) -> str:
+    """Bytes a second, for people: 1.2 MB/s."""
     return f"{_bytes(bytes_per_s)}/s"
 
 

@@ -76,6 +76,7 @@ def _work(items: Iterable[Any], sink: int, parent: int) -> NoReturn:
             try:
                 for item in items:
                     stream.write(packed(item))
+                    stream.flush()  # a small one too is waited for
             except Exception as error:
                 stream.write(packed(pickle.dumps(error)))
         status = 0

@@ -7,7 +7,8 @@
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
              STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
-             OPENDC TASKS CPU_MHZ TRACE IMPUTE
+             OPENDC TASKS CPU_MHZ TRACE IMPUTE \
+             SOURCE TAG LOG_FORMAT NGINX_CONF ADAPT_OPTIONS
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -94,6 +95,11 @@ parse: check
 .PHONY: merge
 merge: check
 	@$(if $(filter 1,$(PARQUET)),tools/setup.sh sim && $(PYTHON),python3 -I) tools/merge.py
+
+## Turn logs of SOURCE into invocations of the run: IN="access.log*"
+.PHONY: adapt
+adapt: check
+	@python3 -I tools/adapt.py
 
 ## Check a cctf directory: records, hashes, order, laws, names; JSON=1 for programs
 .PHONY: validate

@@ -33,6 +33,8 @@ HOSTILE_OTHERS = {
     "PROC_REFRESH": "`touch canary`",
     "PROC_INTERVAL_MS": "1000;touch canary",
     "HOST_EXTRAS": "$(touch canary)",
+    "SOURCE": "../adapters/$(touch canary)",
+    "TAG": "../x",
     "BW_BPS": "$(shell touch canary)",
     "SCEN": "../cloud",
     "PORT": "8080;touch canary",

@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli
-from tracekit.collect.inventory import write_module_inventory
 from tracekit.errors import UsageError
+from tracekit.inventory import write_module_inventory
 from tracekit.runs import existing_run
 
 

@@ -117,6 +117,10 @@ def _peers(value: str) -> str | None:
     return None
 
 
+def _text(value: str) -> str | None:
+    return "must have at most 65,536 characters, no NUL" if len(value) > 65_536 or "\0" in value else None
+
+
 class Setting(NamedTuple):
     """default: what holds where nothing is given. empty_ok: given but empty means not given."""
 
@@ -191,7 +195,6 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PEER_PORT", "47100", "UDP port of these probes", _whole(1, 65535), False),
     Setting("ALIGN", "0", "1: merge corrects stamps by the clocks' offsets", _one_of("0", "1"), False),
     Setting("PARQUET", "0", "1: merge writes Parquet too", _one_of("0", "1"), False),
-    Setting("IN", "", "merge: cctf directories, archives or patterns, separated by spaces", _paths),
     Setting(
         "OPENDC", "latest", "release that export-opendc writes for", _one_of("2.4e", "2.4f", "latest"), False
     ),
@@ -213,6 +216,12 @@ SETTINGS: tuple[Setting, ...] = (
         shown_default="the longest",
     ),
     Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
+    Setting("IN", "", "merge: cctf directories, archives or patterns; adapt: files or globs", _paths),
+    Setting("SOURCE", "", "adapter: nginx, envoy, slurm, ...; without it adapt lists them", _name),
+    Setting("TAG", "", "adapt writes invocations.<source>-TAG.jsonl", _name),
+    Setting("LOG_FORMAT", "", "log_format of nginx itself, or its name in NGINX_CONF", _text),
+    Setting("NGINX_CONF", "", "nginx.conf that has it, with what it includes", _path),
+    Setting("ADAPT_OPTIONS", "", "further options of the adapter, blanks in quotes", _text),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -17,10 +17,10 @@ from tracekit.collect import catalog, clock, identity, procfs
 from tracekit.collect.appender import append_once
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import wait_for_end
-from tracekit.collect.inventory import write_module_inventory
 from tracekit.collect.rows import mark_row
 from tracekit.collect.stop import STOP_S, end_recorder, stop_alone
 from tracekit.errors import TracekitError
+from tracekit.inventory import write_module_inventory
 from tracekit.records import RunMeta
 from tracekit.runs import Run, make_state
 from tracekit.settings import Settings

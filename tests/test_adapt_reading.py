@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from loopback import wait_for
 
 from tracekit.adapt import ordering, reading
+from tracekit.adapt.appending import Appender
 from tracekit.adapt.ids import Ids, padded, salts, traceparent
 from tracekit.adapt.ordering import SortedFile
-from tracekit.adapt.results import Appender
 from tracekit.errors import TracekitError
 
 T0_S = 1767225600

@@ -125,7 +125,7 @@ def test_without_pattern_or_container_nothing_is_sampled_and_it_is_said_once() -
     waits = iter(["tick", "tick", "end"])
     recording.sampler.run(lambda _seconds: next(waits))
     assert recording.rows() == []
-    assert recording.said == ["neither PROC_MATCH nor CONTAINER is given: no process is sampled"]
+    assert recording.said == ["neither PROC_MATCH nor CONTAINER is given: only tasks of run_task are sampled"]
     (summary,) = recording.told("marks.jsonl")
     assert (summary["kind"], summary["ticks"], summary["rows"]) == ("ticks", 2, 0)
 

@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import signal
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from tracekit.adapt.results import Names, appended, replaced
 from tracekit.adapt.sink import Sink
 from tracekit.errors import DONE, REJECTED, UsageError
 from tracekit.inventory import write_module_inventory
-from tracekit.jsonl import read_document
-from tracekit.runs import Run, chosen_run
+from tracekit.runs import chosen_run, place_of
 from tracekit.settings import Settings
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -71,17 +69,6 @@ def _words(settings: Settings) -> list[str]:
         return shlex.split(settings["IN"])
     except ValueError as error:
         raise UsageError(f"IN: {error}; a name with blanks stands in quotes") from error
-
-
-def place_of(run: Run, settings: Settings) -> tuple[str, str]:
-    """(node, stage): as given, else those of the run, else the host's name and the default."""
-    meta = read_document(run.dir / "node_meta.json")
-    node, stage = settings["NODE_ID"], settings["STAGE"]
-    if "NODE_ID" not in settings.given:
-        node = str(meta.get("node") or socket.gethostname().split(".")[0])
-    if "STAGE" not in settings.given:
-        stage = str(meta.get("stage") or stage)
-    return node, stage
 
 
 def _read(adapter: Adapter, words: Sequence[str], node: str) -> None:

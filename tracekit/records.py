@@ -251,6 +251,7 @@ class Invocation(Record, frozen=True):
     ts_enqueue_orig: TimeMs | UnsetType = UNSET
     ts_start_orig: TimeMs | UnsetType = UNSET
     ts_end_orig: TimeMs | UnsetType = UNSET
+    maxrss_kb: Count | None = None
 
 
 class Call(Record, frozen=True):

@@ -9,6 +9,7 @@ ever trusted with a signal.
 import fcntl
 import hashlib
 import os
+import socket
 import stat
 import struct
 from collections.abc import Iterator
@@ -211,3 +212,14 @@ def existing_run(settings: Settings, root: Path = ROOT) -> Run:
     if not run.dir.is_dir():
         raise TracekitError(f"no such run: logs/{run.run_id} does not exist")
     return run
+
+
+def place_of(run: Run, settings: Settings) -> tuple[str, str]:
+    """(node, stage): as given, else those of the run, else the host's name and the default."""
+    meta = read_document(run.dir / "node_meta.json")
+    node, stage = settings["NODE_ID"], settings["STAGE"]
+    if "NODE_ID" not in settings.given:
+        node = str(meta.get("node") or socket.gethostname().split(".")[0])
+    if "STAGE" not in settings.given:
+        stage = str(meta.get("stage") or stage)
+    return node, stage

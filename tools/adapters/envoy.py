@@ -7,8 +7,8 @@
 # Source: Envoy, docs/root/configuration/observability/access_log; advanced/substitution_formatter.
 """Envoy stamps the start: end = START_TIME + DURATION, to the ms.
 
-The built-in text is not escaped: quotes and bytes that are not UTF-8 stand there as the client sent them. So a
-line is read from both its ends. In JSON the keys are those of Envoy's and Istio's own examples (start_time,
+The built-in text is not escaped: quotes and bytes that are not UTF-8 stand there as they were sent. So a line
+is read from both its ends. In JSON the keys are those of Envoy's and Istio's own examples (start_time,
 method, path, response_code, duration, ...) or names of fields of the trace; queue_us, the wait before the
 request went on, gives the queue. Container logs (CRI, Docker) are unwrapped.
 
@@ -44,14 +44,12 @@ _TEXT = re.compile(
 )  # fmt: skip
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _ALIASES = {"x_request_id": "request_id", "status": "response_code", "req_traceparent": "traceparent"}
-_GRPC = {
-    name: number
-    for number, name in enumerate(
-        "ok canceled unknown invalidargument deadlineexceeded notfound alreadyexists permissiondenied"
-        " resourceexhausted failedprecondition aborted outofrange unimplemented internal unavailable dataloss"
-        " unauthenticated".split()
-    )
-} | {"cancelled": 1}
+_GRPC_NAMES = (
+    "ok canceled unknown invalidargument deadlineexceeded notfound alreadyexists permissiondenied"
+    " resourceexhausted failedprecondition aborted outofrange unimplemented internal unavailable dataloss"
+    " unauthenticated"
+)
+_GRPC = {name: number for number, name in enumerate(_GRPC_NAMES.split())} | {"cancelled": 1}
 _OWN = {
     key
     for key in FIELDS.keys() - {"method", "path", "status", "trace_id", "grpc_status"}

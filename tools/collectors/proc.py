@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# Summary: CPU ticks and resident memory of each process of PROC_MATCH or CONTAINER.
+# Summary: CPU ticks and resident memory of each process of PROC_MATCH or CONTAINER, and of tasks of run_task.
 # Usage: PROC_MATCH='ffmpeg|nginx' tools/collectors/proc.py
 # Series: proc
 # Writes: proc_metrics.jsonl proc_inventory.jsonl marks.jsonl
@@ -32,7 +32,10 @@ from tracekit.collect.proc.lines import Output
 from tracekit.collect.proc.own import Own
 from tracekit.collect.proc.sampler import Listeners, Sampler
 from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.tasks import Tasks
 from tracekit.collect.proc.taskstats import ExitListener
+from tracekit.runs import Run
+from tracekit.tasks import spool_of
 
 START_S = 0.02  # a program may end soon after it started
 END_S = 0.1  # exit records wait so long for others, where nobody tells the moment of an end
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = cli.load_settings()
     ending = _ending_signals()
     starters = [int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()]
-    listeners = _listeners() if settings["PROC_MATCH"] or settings["CONTAINER"] else Listeners()
+    listeners = _listeners()
     output = Output(cli.write_rows, cli.warn)
     sampler = Sampler(
         Target(
@@ -53,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings["CONTAINER"],
             is_ours=Own({os.getpid(), os.getppid()}, starters),
             resolve=Engines(output.say_once),
+            tasks=_tasks(settings["RUN_ID"]),
         ),
         interval_ms=int(settings["PROC_INTERVAL_MS"]),
         refresh=settings["PROC_REFRESH"] == "1",
@@ -62,6 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     sampler.leave_out(starters)
     sampler.run(lambda seconds: _wait(seconds, ending, listeners))
     return cli.DONE
+
+
+def _tasks(run_id: str) -> Tasks:
+    """Where run_task tells of tasks; the folder says that somebody listens."""
+    if not run_id:
+        return Tasks()
+    folder = spool_of(Run(run_id))
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:  # run by hand, without a recorder
+        return Tasks()
+    return Tasks(folder)
 
 
 def _listeners() -> Listeners:

@@ -27,7 +27,7 @@ def _start(settings: Settings) -> None:
         f"node={node_meta['node']} stage={node_meta['stage']} iface={node_meta['iface']}"
     )
     if settings["PROC_SAMPLING"] == "1" and not settings["PROC_MATCH"] and not settings["CONTAINER"]:
-        cli.out("no process rows: neither PROC_MATCH nor CONTAINER is given")
+        cli.out("no process rows but of tasks (run_task): neither PROC_MATCH nor CONTAINER is given")
     if node_meta["clock"]["source"] is None:
         cli.out("neither chrony nor timedatectl gives an answer: the error of the clock is not known")
     cli.out(f"raw files: logs/{run.run_id}/   end it with: make stop-collect RUN_ID={run.run_id}")

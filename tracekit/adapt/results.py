@@ -1,12 +1,11 @@
 """The files of one adapter in a run's directory: replaced whole together, or appended to (follow mode)."""
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from tracekit.adapt.appending import Appender
 from tracekit.adapt.ordering import SortedFile
 from tracekit.adapt.sink import Lines
 from tracekit.jsonl import replacing
@@ -20,37 +19,6 @@ class Names:
         self.invocations = folder / f"invocations.{name}.jsonl"
         self.placement = folder / f"placement_events.{name}.jsonl"
         self.rejected = folder / "rejected" / f"{name}.jsonl"
-
-
-class Appender:
-    """An append-only file: whole lines, each call one write that no other writer's can split."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o640)
-
-    def add(self, lines: list[bytes]) -> None:
-        """Append them. Raises OSError (a full disk); then none of them is there, not even in part."""
-        data = b"".join(lines)
-        if not data:
-            return
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            size = os.fstat(self._descriptor).st_size
-            written = 0
-            try:
-                while written < len(data):
-                    written += os.write(self._descriptor, data[written:])
-            except OSError:
-                os.ftruncate(self._descriptor, size)
-                raise
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from tracekit import units
 from tracekit.collect import procfs
 from tracekit.collect.proc.launchers import RECENT_MS, Launchers
 from tracekit.collect.proc.process import Process
+from tracekit.collect.proc.tasks import Tasks
 from tracekit.collect.proc.waited import Waited
 
 
@@ -13,11 +14,19 @@ class Children:
     """Follows the accounts of the target's processes, and of their launchers."""
 
     def __init__(
-        self, clk_tck: int, is_in_sight: Callable[[int], bool], began_ms: int, are_ends_told: bool, root: str
+        self,
+        clk_tck: int,
+        is_in_sight: Callable[[int], bool],
+        tasks: Tasks,
+        began_ms: int,
+        are_ends_told: bool,
+        root: str,
     ) -> None:
         """clk_tck: ticks a second. is_in_sight(pid): it is sampled. began_ms: since when, in boot time.
 
         are_ends_told: by exit records, those of launchers and of strangers too."""
+        self._tasks = tasks
+        self._untold_ms = 0.0  # of tasks that ended
         self._clk_tck = clk_tck
         self._are_ends_told = are_ends_told
         self._is_in_sight = is_in_sight
@@ -70,6 +79,10 @@ class Children:
         self._launchers.ended(pid, parent, mono_ms)
         self._waited.tell(pid, parent, cpu_ms)
 
+    def task_ended(self, wrapper: int, cpu_ms: float) -> None:
+        """The task of a wrapper ended, and is out of sight; cpu_ms: of its whole tree, by wait4."""
+        self._untold_ms += self._waited.close(wrapper, cpu_ms, is_to_end=self._are_ends_told)
+
     def pass_over(self, pid: int, fields: list[bytes]) -> None:
         """A process that is not the target's, when it is first looked at; fields: of its stat."""
         if pid not in self._launchers and self._is_old(int(fields[procfs.STARTTIME])):
@@ -95,11 +108,12 @@ class Children:
             else:
                 self.ended(launcher.pid, parent, own_ms, mono_ms)
         self._gone.clear()
-        return self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
+        untold_ms, self._untold_ms = self._untold_ms, 0.0
+        return untold_ms + self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
 
     def _follow(self, parent: int, mono_ms: int) -> None:
         """A process of the target's has come or gone whose parent this is."""
-        if self._is_in_sight(parent):
+        if self._is_in_sight(parent) or self._tasks.is_wrapper(parent):
             return
         launcher = self._launchers.follow(parent)
         if launcher:

@@ -144,6 +144,8 @@ class Endings:
         """Whether a process that was never sampled is the target's."""
         if self._target.is_nothing:
             return False
+        if self._target.tasks.holds(ending.pid, ending.ppid):
+            return True
         is_named = self._by_name and not self._target.container and self._target.matches(ending.comm, "")
         if not is_named and not self._is_taken(ending.ppid):
             return False
@@ -153,7 +155,7 @@ class Endings:
         """Whether this process or else its nearest known ancestor is the target's."""
         if pid <= 1 or depth > _DEEPEST:
             return False
-        if self._is_in_sight(pid):
+        if self._is_in_sight(pid) or pid in self._target.tasks:
             return True
         verdict = self._verdicts.get(pid, self._settled.get(pid))
         if verdict is None:

@@ -79,7 +79,10 @@ class Finder:
 
     def look(self, known: Container[int], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
         """The target's processes that are not known yet."""
-        if self._target.is_nothing or (self._is_settled and not self._refresh and not self._refused):
+        tasks = self._target.tasks
+        tasks.look(mono_ms)
+        is_done = self._is_settled and not self._refresh and not self._refused and not tasks
+        if self._target.is_nothing or is_done:
             return
         if not self._target.find_container(is_any_known):
             return
@@ -89,18 +92,19 @@ class Finder:
             self._refused.clear()  # what was not in the one may be in the other
             self._list_at_ms = 0
         candidates = set(self._refused)
-        if (self._refresh or not self._is_settled) and self._may_be_new(mono_ms):
+        if (self._refresh or tasks or not self._is_settled) and self._may_be_new(mono_ms):
             candidates = self._list()
+        by_name = self._refresh or not self._is_settled
         for pid in sorted(candidates):
-            if pid not in known and self._is_due(pid, mono_ms):
-                found = self._consider(pid, mono_ms)
+            if pid not in known and (pid in tasks or self._is_due(pid, mono_ms)):
+                found = self._consider(pid, mono_ms, by_name)
                 if found:
                     born_ms = units.ticks_to_ms(found.process.starttime, self._clk_tck)
                     settles_ms = min(born_ms, mono_ms) + YOUNG_MS
                     self._settles_ms = min(self._settles_ms or settles_ms, settles_ms)
                     yield found
         self._is_settled = not container or (self._settles_ms is not None and mono_ms >= self._settles_ms)
-        if self._is_settled and not self._refresh:
+        if self._is_settled and not self._refresh and not tasks:
             self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
 
     def _is_due(self, pid: int, mono_ms: int) -> bool:
@@ -110,10 +114,11 @@ class Finder:
         return 0 <= left_ms < LOOK_MS
 
     def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
-        """The target's processes among those that have just started a program; none without refresh."""
-        if self._refresh:
+        """The target's among the processes that have just started a program; without refresh, tasks only."""
+        self._target.tasks.look(mono_ms)
+        if self._refresh or self._target.tasks:
             for pid in pids:
-                found = None if pid in known else self._consider(pid, mono_ms)
+                found = None if pid in known else self._consider(pid, mono_ms, self._refresh)
                 if found:
                     yield found
 
@@ -141,7 +146,7 @@ class Finder:
         self._newest, self._list_at_ms = newest, mono_ms + LISTED_MS
         return True
 
-    def _consider(self, pid: int, mono_ms: int) -> Found | None:
+    def _consider(self, pid: int, mono_ms: int, by_name: bool) -> Found | None:
         try:
             stat = procfs.read_stat(pid, self._root)
             starttime, ppid = int(stat.fields[procfs.STARTTIME]), int(stat.fields[procfs.PPID])
@@ -149,10 +154,12 @@ class Finder:
             if self._watch.has_ended(pid, born_ms, stat.fields):
                 return None
             cmdline = procfs.read_cmdline(pid, self._root)
-            if not self._target.takes(pid, stat.comm, cmdline):
+            may_match = by_name or pid in self._refused
+            is_meant = may_match and self._target.takes(pid, stat.comm, cmdline)
+            if not is_meant and not self._target.tasks.holds(pid, ppid):
                 if pid not in self._refused:
                     self._watch.passed_over(pid, stat.fields)
-                self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS)
+                self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS if may_match else 0)
                 return None
             if self._target.is_ours(pid, ppid):
                 if pid not in self._refused:

@@ -69,10 +69,13 @@ class Sampler:
         self._endings = Endings(target, self._is_in_sight, refresh, root)
         self._began_ms = clock.now().mono_ms
         are_ends_told = self._exits is not None
-        self._children = Children(self._clk_tck, self._is_in_sight, self._began_ms, are_ends_told, root)
+        self._children = Children(
+            self._clk_tck, self._is_in_sight, target.tasks, self._began_ms, are_ends_told, root
+        )
         self._usage = Usage(self._clk_tck)
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))
         self._processes: dict[int, Process] = {}
+        self._wrappers: list[Ending] = []  # of tasks, that have ended
         self._next_look_ms = 0
         self._ticks = Ticks(interval_ms)
         self._rows = 0  # of this tick
@@ -88,7 +91,9 @@ class Sampler:
         something before, "end" when it is time to end."""
         allow_many_files()
         if self._target.is_nothing:
-            self._output.say_once("neither PROC_MATCH nor CONTAINER is given: no process is sampled")
+            self._output.say_once(
+                "neither PROC_MATCH nor CONTAINER is given: only tasks of run_task are sampled"
+            )
         if procfs.is_hiding():
             self._output.say_once(
                 "/proc hides other users' processes (hidepid): only this user's are sampled"
@@ -141,9 +146,18 @@ class Sampler:
 
     def _sample_all(self, stamp: Stamp) -> Iterator[bytes]:
         """Rows of the processes in sight, and a mark of the CPU that their children used and no row holds."""
+        self._target.tasks.look(stamp.mono_ms)
+        ended = self._target.tasks.take_ended()  # before the processes are read: then these are gone
+        wrappers, self._wrappers = self._wrappers, []  # each told its task's end before its own
         self._children.read_launchers(stamp.mono_ms)
         yield from self._sample(stamp, list(self._processes.values()))
         yield from self._take_exits(stamp)  # of the children that the accounts held by now
+        for task in ended:
+            self._children.task_ended(task.wrapper, (task.cpu_us or 0) / 1000)
+            if task.is_lost:
+                yield lines.mark(stamp, "record_lost", reason="run_task", detail=f"pid {task.pid}")
+        for wrapper in wrappers:
+            self._children.another_ended(wrapper.pid, wrapper.ppid, wrapper.cpu_ms, stamp.mono_ms)
         cpu_ms = self._children.settle(stamp.mono_ms)
         if self._container_usage_ms() is None:
             yield from self._unattributed(stamp, cpu_ms, "children")
@@ -204,6 +218,7 @@ class Sampler:
     def _end(self, pid: int, parent: int, cpu_ms: float, stamp: Stamp) -> None:
         """A process of the target's ended; rows hold cpu_ms of its life."""
         self._children.ended(pid, parent, cpu_ms, stamp.mono_ms)
+        self._target.tasks.left(pid, stamp.mono_ms)
         self._usage.ended(cpu_ms)
 
     def _forget(self, process: Process) -> None:
@@ -265,6 +280,8 @@ class Sampler:
             yield lines.mark(stamp, "exits_lost", reason=str(error.strerror))
         times = self._ends.read() if self._ends and tasks else {}
         endings = [self._endings.add(task, times.get(task.tgid, stamp.mono_ms)) for task in tasks]
+        if tasks:
+            self._target.tasks.look(stamp.mono_ms)  # a task is told before it starts
         for ending in filter(None, endings):  # all are known by now: one may be the parent of the one before
             yield from self._take_ending(stamp, ending)
 
@@ -277,7 +294,9 @@ class Sampler:
             starttime = max(ending.ended_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
-            if not self._may_be_meant(ending, stamp):
+            if self._target.tasks.is_wrapper(ending.pid):
+                self._wrappers.append(ending)
+            elif not self._may_be_meant(ending, stamp):
                 self._children.another_ended(ending.pid, ending.ppid, ending.cpu_ms, stamp.mono_ms)
             return
         self._end(ending.pid, ending.ppid, ending.cpu_ms + dead_ms, stamp)

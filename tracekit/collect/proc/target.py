@@ -1,10 +1,11 @@
-"""Which processes are meant: PROC_MATCH over name and command line, or those of CONTAINER."""
+"""Which processes are meant: PROC_MATCH over name and command line, those of CONTAINER, and told tasks."""
 
 import re
 from collections.abc import Callable
 
 from tracekit.collect import procfs
 from tracekit.collect.proc.container import Container, Resolve
+from tracekit.collect.proc.tasks import Tasks
 
 
 class Target:
@@ -17,18 +18,21 @@ class Target:
         is_ours: Callable[[int, int], bool],
         resolve: Resolve,
         root: str = procfs.PROC,
+        tasks: Tasks | None = None,
     ) -> None:
         """is_ours(pid, ppid): a process of the collector itself, which is never meant.
 
-        resolve: tells the id of a container, such as engine.Engines."""
+        resolve: tells the id of a container, such as engine.Engines. tasks: processes that count whatever
+        their name is; with CONTAINER none do, for its cgroup accounts for its processes alone."""
         self.container = Container(container, resolve, root) if container else None
         self.is_ours = is_ours
+        self.tasks = tasks if tasks is not None and not container else Tasks()
         self._pattern = re.compile(proc_match, re.IGNORECASE) if proc_match else None
 
     @property
     def is_nothing(self) -> bool:
-        """Whether neither a pattern nor a container was given."""
-        return self._pattern is None and not self.container
+        """Whether neither a pattern nor a container was given, and no task was told of."""
+        return self._pattern is None and not self.container and not self.tasks
 
     @property
     def has_pattern(self) -> bool:

@@ -53,6 +53,15 @@ class Waited:
         account = self._accounts.setdefault(parent, _Account())
         account.told_ms += cpu_ms + (own.told_ms if own else 0.0)
 
+    def close(self, pid: int, waited_ms: float, is_to_end: bool) -> float:
+        """Process pid tells itself what its account holds, the last time; ms of it that no row holds.
+
+        is_to_end: its own end will be told too."""
+        account = self._accounts.pop(pid, _Account())
+        if is_to_end:
+            self._accounts[pid] = _Account(max(waited_ms, account.told_ms))
+        return max(waited_ms - account.told_ms, 0.0)
+
     def settle(self, counts: Callable[[int], bool]) -> float:
         """ms that no row holds of the children whose end has been told.
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "sources": {"units"},
     "inventory": {"jsonl"},
     "tasks": {"runs"},
-    "adapt": {"errors", "jsonl", "records", "units"},
+    "adapt": {"errors", "jsonl", "records", "settings", "units"},
     "cli_adapt": {"adapt", "cli", "errors", "inventory", "jsonl", "runs", "settings"},
     "collect": {"errors", "inventory", "jsonl", "records", "runs", "settings", "sources", "tasks", "units"},
     "service": {"collect", "errors", "inventory", "jsonl", "runs", "settings"},

@@ -32,6 +32,7 @@ class Sink:
         self.account = Account()
         self.modules: set[str] = set()
         self.first_bad: list[str] = []
+        self.at = ("", 0)  # file and number of the line that each() is at
         self._files = files
 
     def add_lines(self, lines: list[bytes]) -> None:
@@ -97,6 +98,7 @@ class Sink:
             return
         lines = block.lines()
         for number, line in enumerate(lines, block.first):
+            self.at = (block.file, number)
             try:
                 if not line.strip():
                     raise NotTakenError("empty", "the line is empty")

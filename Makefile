@@ -189,6 +189,12 @@ bench-merge: check
 	@tools/setup.sh
 	@$(PYTHON) bench/run.py merge
 
+## Measure the nginx adapter beside Polars, DuckDB and goaccess, where they are there
+.PHONY: bench-adapters
+bench-adapters: check
+	@tools/setup.sh dev
+	@$(PYTHON) bench/run.py adapters
+
 ## Write docs/schema/ anew from the records (for developers)
 .PHONY: schema
 schema: check

@@ -229,8 +229,9 @@ def _of_json(job: Any) -> Row:
     current = (job.get("state") or {}).get("current")
     code = job.get("exit_code") or {}
     returned, signum = _number(code.get("return_code")), _number((code.get("signal") or {}).get("id"))
-    total = clock.get("total") or {}
-    cpu_us = (_number(total.get("seconds")) or 0) * 1_000_000 + (_number(total.get("microseconds")) or 0)
+    parts = [clock, *(step.get("time") or {} for step in job.get("steps") or [])]
+    own_us, *of_steps_us = (_total_us(part.get("total") or {}) for part in parts)
+    cpu_us = own_us or sum(of_steps_us)  # 22.05 has it in the steps alone
     task = _number(array.get("task_id"))
     is_element = array.get("job_id") and task is not None
     minutes, seconds = divmod(cpu_us // 1_000_000, 60)
@@ -244,6 +245,10 @@ def _of_json(job: Any) -> Row:
         "NodeList": str(job.get("nodes") or ""),
         "TotalCPU": f"{minutes:02}:{seconds:02}.{cpu_us // 1000 % 1000:03}",
     }  # fmt: skip
+
+
+def _total_us(total: dict[str, Any]) -> int:
+    return (_number(total.get("seconds")) or 0) * 1_000_000 + (_number(total.get("microseconds")) or 0)
 
 
 def _number(value: Any) -> int | None:

@@ -15,6 +15,7 @@ is one without an end. The CPU is not known.
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,10 +69,11 @@ class Celery(Adapter):
                 self.sink.account.skipped["tasks that never started"] += 1
             for number, start in enumerate(starts):
                 until = starts[number + 1].us if number + 1 < len(starts) else None
-                try:
-                    self.sink.add(**_try(uuid, number, start, until, events))
-                except NotTakenError as why:
-                    self.sink.not_taken("task", number + 1, why, uuid.encode())
+                take = partial(self._add, uuid, number, start, until, events)
+                self.sink.attempt("task", number + 1, uuid.encode(), take)
+
+    def _add(self, uuid: str, number: int, start: Event, until: int | None, events: list[Event]) -> None:
+        self.sink.add(**_try(uuid, number, start, until, events))
 
 
 def _try(uuid: str, number: int, start: Event, until: int | None, events: list[Event]) -> dict[str, Any]:

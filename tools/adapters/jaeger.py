@@ -15,6 +15,7 @@ twice counts once. A queue is not told.
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,24 +46,22 @@ class Jaeger(Adapter):
         add_span_options(parser)
 
     def take(self, block: Block) -> None:
-        try:
-            document = json_value(block.data)
-            traces = document.get("data") if isinstance(document, dict) else document
-            if isinstance(document, dict) and "spans" in document:
-                traces = [document]
-            if not isinstance(traces, list):
-                raise NotTakenError("json", "the document has no traces under data")
-        except NotTakenError as why:
-            self.sink.not_taken(block.file, 1, why, block.data)
-            return
+        self.sink.attempt(block.file, 1, block.data, partial(self._document, block))
+
+    def _document(self, block: Block) -> None:
+        document = json_value(block.data)
+        traces = document.get("data") if isinstance(document, dict) else document
+        if isinstance(document, dict) and "spans" in document:
+            traces = [document]
+        if not isinstance(traces, list):
+            raise NotTakenError("json", "the document has no traces under data")
         for trace in traces:
-            for span in trace.get("spans") or []:
-                try:
-                    self._span(span, trace.get("processes") or {})
-                except (TypeError, ValueError, AttributeError) as error:
-                    self.sink.not_taken(block.file, 1, NotTakenError("type", str(error)), str(span).encode())
-                except NotTakenError as why:
-                    self.sink.not_taken(block.file, 1, why, str(span).encode())
+            self.sink.attempt(block.file, 1, str(trace).encode(), partial(self._trace, block.file, trace))
+
+    def _trace(self, file: str, trace: Json) -> None:
+        for span in trace.get("spans") or []:
+            take = partial(self._span, span, trace.get("processes") or {})
+            self.sink.attempt(file, 1, str(span).encode(), take)
 
     def _span(self, span: Json, processes: Json) -> None:
         identity = (str(span.get("traceID")), str(span.get("spanID")))

@@ -16,6 +16,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,11 +47,12 @@ class Kubernetes(Adapter):
     def take(self, block: Block) -> None:
         text = block.data.decode("utf-8", "replace")
         for line, document in _documents(text):
-            try:
-                for pod in _flat(document):
-                    self._pod(block.file, line, pod)
-            except NotTakenError as why:
-                self.sink.not_taken(block.file, line, why, json.dumps(document).encode())
+            kept = json.dumps(document).encode()
+            self.sink.attempt(block.file, line, kept, partial(self._document, block.file, line, document))
+
+    def _document(self, file: str, line: int, document: Any) -> None:
+        for pod in _flat(document):
+            self.sink.attempt(file, line, json.dumps(pod).encode(), partial(self._pod, file, line, pod))
 
     def _pod(self, file: str, line: int, pod: Json) -> None:
         status = pod.get("status") or {}
@@ -61,10 +63,8 @@ class Kubernetes(Adapter):
             restarts = int(one.get("restartCount") or 0)
             known = ((restarts, one.get("state")), (restarts - 1, one.get("lastState")))
             for number, state in known:
-                try:
-                    self._run(pod, one, number, (state or {}).get("terminated"))
-                except NotTakenError as why:
-                    self.sink.not_taken(file, line, why, json.dumps(one).encode())
+                take = partial(self._run, pod, one, number, (state or {}).get("terminated"))
+                self.sink.attempt(file, line, json.dumps(one).encode(), take)
 
     def _run(self, pod: Json, container: Json, number: int, ended: Json | None) -> None:
         if ended is None or number < 0:

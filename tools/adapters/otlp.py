@@ -17,6 +17,7 @@ import binascii
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,12 @@ class Otlp(Adapter):
         groups = told.get("resourceSpans") or told.get("batches")
         if not isinstance(groups, list):
             raise NotTakenError("export", "the object has no resourceSpans")
+        file, number = self.sink.at
         for group, span in _spans(groups):
-            try:
-                add_span(self, _span(group, span))
-            except (TypeError, ValueError, AttributeError) as error:
-                self.sink.not_taken(*self.sink.at, NotTakenError("type", str(error)), str(span).encode())
-            except NotTakenError as why:
-                self.sink.not_taken(*self.sink.at, why, str(span).encode())
+            self.sink.attempt(file, number, str(span).encode(), partial(self._add, group, span))
+
+    def _add(self, resource: Json, span: Json) -> None:
+        add_span(self, _span(resource, span))
 
     def finish(self) -> None:
         if self._document:

@@ -21,6 +21,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +121,12 @@ class Slurm(Adapter):
             self._json(b"".join(self._document))
 
     def _json(self, data: bytes) -> None:
-        try:
-            jobs = json_object(data).get("jobs") or []
-        except NotTakenError as why:
-            self.sink.not_taken("json", 1, why, data)
-            return
-        for number, job in enumerate(jobs, 1):
-            try:
-                self._job(_of_json(job))
-            except NotTakenError as why:
-                self.sink.not_taken("jobs", number, why, json.dumps(job).encode())
+        self.sink.attempt("json", 1, data, partial(self._jobs, data))
+
+    def _jobs(self, data: bytes) -> None:
+        for number, job in enumerate(json_object(data).get("jobs") or [], 1):
+            take = partial(lambda job: self._job(_of_json(job)), job)
+            self.sink.attempt("jobs", number, json.dumps(job).encode(), take)
 
     def _job(self, row: Row) -> None:
         job_id, state = row["JobID"], row["State"].split(" ")[0].rstrip("+")

@@ -16,6 +16,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,15 +60,7 @@ class Zipkin(Adapter):
                 self.sink.not_taken(block.file, line, why, text[at:].encode())
                 return
             for span in value if isinstance(value, list) else [value]:
-                self._take(block.file, line, span)
-
-    def _take(self, file: str, line: int, span: Any) -> None:
-        try:
-            self._span(span)
-        except (TypeError, ValueError, AttributeError) as error:
-            self.sink.not_taken(file, line, NotTakenError("type", str(error)), str(span).encode())
-        except NotTakenError as why:
-            self.sink.not_taken(file, line, why, str(span).encode())
+                self.sink.attempt(block.file, line, str(span).encode(), partial(self._span, span))
 
     def _span(self, span: Json) -> None:
         kind = str(span.get("kind") or "").lower()

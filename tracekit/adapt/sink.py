@@ -1,6 +1,7 @@
 """Where an adapter's records go: invocations, placement events, and what was not taken, with the reason."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -98,13 +99,28 @@ class Sink:
             return
         lines = block.lines()
         for number, line in enumerate(lines, block.first):
-            self.at = (block.file, number)
-            try:
-                if not line.strip():
-                    raise NotTakenError("empty", "the line is empty")
-                take(line)
-            except NotTakenError as why:
-                is_torn = block.is_last and number == block.first + len(lines) - 1
-                if is_torn and not isinstance(why, SkippedError):
-                    why = NotTakenError("torn", "the last line is cut off")
-                self.not_taken(block.file, number, why, line)
+            is_torn = block.is_last and number == block.first + len(lines) - 1
+            self.attempt(block.file, number, line, partial(_take_line, take, line), is_torn)
+
+    def attempt(
+        self, file: str, line: int, text: bytes, take: Callable[[], None], is_torn: bool = False
+    ) -> None:
+        """Call take(); where it raises, the text is counted and kept as not taken."""
+        self.at = (file, line)
+        try:
+            take()
+        except NotTakenError as error:
+            why = error
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            why = NotTakenError("type", f"{type(error).__name__}: {error}")  # a value of another shape
+        else:
+            return
+        if is_torn and not isinstance(why, SkippedError):
+            why = NotTakenError("torn", "the last line is cut off")
+        self.not_taken(file, line, why, text)
+
+
+def _take_line(take: Callable[[bytes], None], line: bytes) -> None:
+    if not line.strip():
+        raise NotTakenError("empty", "the line is empty")
+    take(line)

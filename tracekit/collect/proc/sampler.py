@@ -291,7 +291,9 @@ class Sampler:
             self._forget(process)
             starttime, dead_ms, known = process.starttime, process.dead_ms, {}
         elif self._endings.belongs(ending):
-            starttime = max(ending.ended_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
+            told = self._target.tasks.starttime(ending.pid)
+            began = max(ending.ended_ms - ending.elapsed_ms, 0) * self._clk_tck // 1000
+            starttime = began if told is None else told
             dead_ms, known = 0.0, {"ppid": ending.ppid, "comm": ending.comm}
         else:
             if self._target.tasks.is_wrapper(ending.pid):

@@ -15,6 +15,7 @@ class Tasks:
         self._folder, self._read = folder, read
         self._members: dict[int, int | None] = {}  # pid: until when, in boot time; None while it lives
         self._wrappers: dict[int, int | None] = {}  # the same
+        self._starttimes: dict[int, int] = {}  # of those that were told, in clock ticks
         self._ended: list[Task] = []
 
     def __bool__(self) -> bool:
@@ -27,15 +28,21 @@ class Tasks:
         for task in self._read(self._folder):
             until = None if task.cpu_us is None else mono_ms + _KEPT_MS
             self._members[task.pid] = self._wrappers[task.wrapper] = until
+            self._starttimes[task.pid] = task.starttime
             if task.cpu_us is not None:
                 self._ended.append(task)
         for known in (self._members, self._wrappers):
             for pid in [pid for pid, until in known.items() if until is not None and until < mono_ms]:
                 del known[pid]
+                self._starttimes.pop(pid, None)
 
     def __contains__(self, pid: int) -> bool:
         """Whether the process is known to belong to a task."""
         return pid in self._members
+
+    def starttime(self, pid: int) -> int | None:
+        """When a process that was told began, as the kernel has it; None for any other."""
+        return self._starttimes.get(pid)
 
     def holds(self, pid: int, ppid: int) -> bool:
         """Whether the process belongs to a task: it was told, or its parent belongs to one."""

@@ -133,6 +133,11 @@ def test_what_cannot_be_done_is_said_and_leaves_the_earlier_result(
     assert not [path for path in checkout.logs("kept").iterdir() if path.name.startswith(".")]
 
 
+def test_a_missing_log_leaves_no_run_behind(checkout: Checkout) -> None:
+    assert nginx(checkout, "never", "/no/such/file").returncode == 1
+    assert not checkout.logs("never").exists()
+
+
 def test_stdin_is_a_source_and_an_empty_log_leaves_an_empty_file(checkout: Checkout, tmp_path: Path) -> None:
     program = ROOT / "tools" / "adapters" / "nginx.py"
     env = clean_environment(RUN_ID="in", NODE_ID="n1")

@@ -29,6 +29,7 @@ def main(doc: str, adapter: type[Adapter], argv: Sequence[str] | None) -> int:
     words = arguments.files or _words(settings)
     if not words:
         raise UsageError("no input: name files or globs (make: IN=\"...\"), '-' for stdin")
+    inputs = words if arguments.follow else expand(words)
     run, source = chosen_run(settings), cli.prog()
     run.dir.mkdir(parents=True, exist_ok=True)
     names = Names(run.dir, source, settings["TAG"])
@@ -37,9 +38,9 @@ def main(doc: str, adapter: type[Adapter], argv: Sequence[str] | None) -> int:
         sink = Sink(source, node, stage, files)
         one = adapter(arguments, sink)
         if arguments.follow:
-            _follow(one, words, node)
+            _follow(one, inputs, node)
         else:
-            _read(one, words, node)
+            _read(one, inputs, node)
         one.finish()
     if sink.modules:
         modules = [{"module_id": name, "name": name, "type": None} for name in sorted(sink.modules)]
@@ -71,8 +72,7 @@ def _words(settings: Settings) -> list[str]:
         raise UsageError(f"IN: {error}; a name with blanks stands in quotes") from error
 
 
-def _read(adapter: Adapter, words: Sequence[str], node: str) -> None:
-    names = expand(words)
+def _read(adapter: Adapter, names: Sequence[str], node: str) -> None:
     salt_of = salts(names, node)
     for name in names:
         adapter.begin(salt_of[name])

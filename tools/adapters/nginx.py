@@ -103,10 +103,9 @@ class Nginx(Adapter):
         self.sink.add(**self._record(line))
 
     def _record(self, line: bytes) -> dict[str, Any]:
-        for index, form in enumerate(self._forms):
+        for form in self._forms:
             found = form.values(line)
             if found:
-                self._forms.insert(0, self._forms.pop(index)) if not self._takes_json else None
                 return record(*found, lambda: self.ids.make(line))
         if self._takes_json and line.startswith(b"{"):
             return record(*_json_values(line), lambda: self.ids.make(line))

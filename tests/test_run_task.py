@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -9,17 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Checkout, clean_environment, need
+from live import lines_of, quality_of, start, stop
 from loopback import wait_for
 from test_sampler import Recording, fake_process, tick
+from workload import FULL, can_listen
 
-from tracekit.collect import procfs
-from tracekit.collect.target import Target
-from tracekit.collect.tasks import Tasks
+from tracekit.collect.proc.target import Target
+from tracekit.collect.proc.tasks import Tasks
 from tracekit.tasks import Task
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -210,30 +213,63 @@ def test_what_rows_hold_of_a_task_is_not_told_again(tmp_path: Path) -> None:
     assert unattributed == [300]
 
 
-def test_the_curve_of_a_run_adds_up_to_what_the_tasks_used(checkout: Checkout) -> None:
-    need(os.geteuid() == 0 and procfs.PROC == "/proc", "root, for exit records")
-    settings = {"RUN_ID": "curve", "NODE_ID": "n1", "IFACE": "lo"}
-    started = checkout.make("start-collect", **settings)
-    assert started.returncode == 0, started.stderr
-    try:
-        script = 'for i in $(seq 10); do "$@" -- sh -c "$0 0.0$i; $0 0.02 & wait"; done'
-        burn = f"{sys.executable} -c '{BURN}'"
-        env = clean_environment(RUN_ID="curve", NODE_ID="n1")
-        processes = [
-            subprocess.Popen(["sh", "-c", script, burn, *command(checkout)], env=env) for _ in range(2)
-        ]
-        assert [process.wait() for process in processes] == [0, 0]
-        time.sleep(2.2)
-    finally:
-        assert checkout.make("stop-collect", **settings).returncode == 0
-    assert checkout.make("parse", **settings).returncode == 0
-    told_ms = sum(row["cpu_time_ms"] for row in rows(checkout, "curve"))
-    cctf = checkout.logs("curve") / "cctf"
-    curve = [json.loads(line) for line in (cctf / "proc_cpu.jsonl").read_bytes().splitlines()]
-    marks = [json.loads(line) for line in (cctf / "marks.jsonl").read_bytes().splitlines()]
-    torn_down_ms = sum(mark["cpu_ms"] for mark in marks if mark["kind"] == "unattributed")
-    assert len(rows(checkout, "curve")) == 20
-    assert abs(sum(row["cpu_ms"] for row in curve) + torn_down_ms - told_ms) <= 0.01 * told_ms
-    assert torn_down_ms <= 0.1 * told_ms
-    known = {(row["pid"], row["starttime"]) for row in curve}
-    assert {(row["pid"], row["starttime"]) for row in rows(checkout, "curve")} <= known
+WITNESS = """
+import os, sys, time
+report = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+pid = os.posix_spawn("/bin/sh", ["sh", "-c", *sys.argv[2:]], os.environ)
+used = os.wait4(pid, 0)[2]
+children_us = round((used.ru_utime + used.ru_stime) * 1e6)
+os.write(report, b"%d %d\\n" % (os.getppid(), time.process_time_ns() // 1000 + children_us))
+os._exit(0)
+"""
+SPIN = "i=0; while [ $i -lt $0 ]; do i=$((i+1)); done"
+TREE = f"({SPIN}) & {SPIN}; wait; sleep 0.01"  # each half of the work in a process of its own
+TASKS, LONGEST_MS = (1000, 2000) if FULL else (48, 300)
+
+
+def spins_in_a_second() -> float:
+    """How often the shell goes round in a second of CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["/bin/sh", "-c", SPIN, "100000"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 100_000 / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+@pytest.mark.parametrize("matched", ["nothing", "the wrapper's command line"])
+def test_told_cpu_is_that_of_the_tree_and_the_curve_adds_up_to_it(
+    checkout: Checkout, tmp_path: Path, matched: str
+) -> None:
+    """Shell tasks of 20 ms and more, 8 at a time; each is told of by a witness inside it, too."""
+    need(can_listen(), "exit records need root, the first pid namespace and Linux 5.19")
+    run_id, report = f"curve-{len(matched)}", tmp_path / "report"
+    pattern = "" if matched == "nothing" else str(report)
+    report.touch()
+    per_ms = spins_in_a_second() / 1000
+    sizes_ms = [20 * (LONGEST_MS / 20) ** (number / (TASKS - 1)) for number in range(TASKS)]
+    random.Random(1).shuffle(sizes_ms)
+    env = clean_environment(RUN_ID=run_id, NODE_ID="n1")
+
+    def run(size_ms: float) -> int:
+        words = [sys.executable, "-I", "-S", "-c", WITNESS, str(report), TREE, f"{size_ms / 2 * per_ms:.0f}"]
+        return subprocess.run(command(checkout, "--", *words), env=env, check=False).returncode
+
+    start(checkout, run_id, PROC_MATCH=pattern, PROC_REFRESH="1")
+    with ThreadPoolExecutor(8) as workers:
+        assert list(workers.map(run, sizes_ms)) == [0] * TASKS
+    time.sleep(1.2)
+    stop(checkout, run_id)
+    assert quality_of(checkout, run_id)["balanced"]
+    truth_ms = sum(int(line.split()[1]) for line in report.read_text().splitlines()) / 1000
+    told = rows(checkout, run_id)
+    told_ms = sum(row["cpu_time_ms"] for row in told)
+    curve = lines_of(checkout.logs(run_id) / "cctf" / "proc_cpu.jsonl")
+    nameless_ms = sum(row["cpu_ms"] for row in curve if row["pid"] is None)
+    wrappers = {int(line.split()[0]) for line in report.read_text().splitlines()}
+    assert len(told) == len(wrappers) == TASKS
+    assert told_ms == pytest.approx(truth_ms, rel=0.01)
+    assert sum(row["cpu_ms"] for row in curve) == pytest.approx(told_ms, rel=0.01)
+    assert nameless_ms <= 0.1 * told_ms
+    assert {(row["pid"], row["starttime"]) for row in told} <= {
+        (row["pid"], row["starttime"]) for row in curve
+    }
+    assert wrappers.isdisjoint(row["pid"] for row in curve)

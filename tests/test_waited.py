@@ -17,6 +17,7 @@ from tracekit.collect.proc.children import Children
 from tracekit.collect.proc.events import EndTimes, ExecListener
 from tracekit.collect.proc.process import Process, open_process
 from tracekit.collect.proc.usage import Usage
+from tracekit.collect.proc.tasks import Tasks
 from tracekit.collect.proc.waited import Waited
 
 CLK_TCK = os.sysconf("SC_CLK_TCK")
@@ -153,7 +154,7 @@ def test_where_ends_are_told_a_launcher_tells_nothing_before_one_of_the_targets_
 ) -> None:
     fake_process(tmp_path, 10, "shell", starttime=900)
     fake_process(tmp_path, 11, "work", starttime=900, ppid=10)
-    children = Children(CLK_TCK, lambda pid: pid == 11, 10_000, are_ends_told, str(tmp_path))
+    children = Children(CLK_TCK, lambda pid: pid == 11, 10_000, are_ends_told, str(tmp_path), Tasks())
     child = open_process(11, 900, str(tmp_path))
     child.fields = procfs.read_stat(11, str(tmp_path)).fields
     children.came(child, 10_000)

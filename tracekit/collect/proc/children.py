@@ -17,10 +17,10 @@ class Children:
         self,
         clk_tck: int,
         is_in_sight: Callable[[int], bool],
-        tasks: Tasks,
         began_ms: int,
         are_ends_told: bool,
         root: str,
+        tasks: Tasks,
     ) -> None:
         """clk_tck: ticks a second. is_in_sight(pid): it is sampled. began_ms: since when, in boot time.
 
@@ -109,7 +109,9 @@ class Children:
                 self.ended(launcher.pid, parent, own_ms, mono_ms)
         self._gone.clear()
         untold_ms, self._untold_ms = self._untold_ms, 0.0
-        return untold_ms + self._waited.settle(lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms))
+        return untold_ms + self._waited.settle(
+            lambda pid: self._is_in_sight(pid) or self._launchers.counts(pid, mono_ms)
+        )
 
     def _follow(self, parent: int, mono_ms: int) -> None:
         """A process of the target's has come or gone whose parent this is."""

@@ -144,6 +144,8 @@ class Endings:
         """Whether a process that was never sampled is the target's."""
         if self._target.is_nothing:
             return False
+        if self._target.tasks.is_wrapper(ending.pid):
+            return False
         if self._target.tasks.holds(ending.pid, ending.ppid):
             return True
         is_named = self._by_name and not self._target.container and self._target.matches(ending.comm, "")

@@ -70,7 +70,7 @@ class Sampler:
         self._began_ms = clock.now().mono_ms
         are_ends_told = self._exits is not None
         self._children = Children(
-            self._clk_tck, self._is_in_sight, target.tasks, self._began_ms, are_ends_told, root
+            self._clk_tck, self._is_in_sight, self._began_ms, are_ends_told, root, target.tasks
         )
         self._usage = Usage(self._clk_tck)
         self._page_kb = units.pages_to_kb(1, os.sysconf("SC_PAGE_SIZE"))

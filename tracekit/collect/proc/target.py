@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tracekit.collect import procfs
 from tracekit.collect.proc.container import Container, Resolve
-from tracekit.collect.proc.tasks import Tasks
+from tracekit.collect.proc.tasks import Tasks, is_run_task
 
 
 class Target:
@@ -44,10 +44,12 @@ class Target:
         return self.container is None or self.container.find(is_any_sampled)
 
     def takes(self, pid: int, comm: str, cmdline: str) -> bool:
-        """Whether this process is meant. Raises OSError where it has gone meanwhile."""
+        """Whether this process is meant. Raises OSError where it has gone meanwhile.
+
+        A run_task is not, for what wraps a task is no part of it."""
         if self.container and not self.container.holds(pid):
             return False
-        return self.matches(comm, cmdline)
+        return self.matches(comm, cmdline) and not (self.has_pattern and is_run_task(cmdline))
 
     def matches(self, comm: str, cmdline: str) -> bool:
         """Whether the name or the command line is meant; any is where only a container was given."""

@@ -1,11 +1,13 @@
 """The processes of tasks that run_task has told of, and of everything that they started."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from tracekit.tasks import Task, read_spool
 
 _KEPT_MS = 3000  # so long after its end a process still counts: its children's ends may be told later
+_RUN_TASK = re.compile(r"(\S*/env )?(.*/)?python[\d.]* (-\S+ )*(.*/)?run_task\.py( .*)?", re.DOTALL)
 
 
 class Tasks:
@@ -51,7 +53,7 @@ class Tasks:
         return pid in self._members
 
     def is_wrapper(self, pid: int) -> bool:
-        """Whether it is a run_task: its account is told by itself, and exactly."""
+        """Whether it is a run_task that has told of its task; it tells its account itself, and exactly."""
         return pid in self._wrappers
 
     def left(self, pid: int, mono_ms: int) -> None:
@@ -63,3 +65,8 @@ class Tasks:
         """The tasks whose end has been told since the last time."""
         ended, self._ended = self._ended, []
         return ended
+
+
+def is_run_task(cmdline: str) -> bool:
+    """Whether a command line is that of a run_task: it holds the task's, and so what a pattern looks for."""
+    return _RUN_TASK.fullmatch(cmdline) is not None

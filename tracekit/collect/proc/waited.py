@@ -57,6 +57,8 @@ class Waited:
         """Process pid tells itself what its account holds, the last time; ms of it that no row holds.
 
         is_to_end: its own end will be told too."""
+        if pid in self._ended:
+            return 0.0  # its own end was told before: what it held is its parent's
         account = self._accounts.pop(pid, _Account())
         if is_to_end:
             self._accounts[pid] = _Account(max(waited_ms, account.told_ms))

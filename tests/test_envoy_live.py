@@ -9,21 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from clients import Request, Server, Truth, assert_times, by_name, get, traffic, usual_requests
 from conftest import ROOT, Checkout, need
-from loopback import (
-    Request,
-    Truth,
-    answers,
-    assert_times,
-    backend,
-    by_name,
-    free_port,
-    get,
-    log_lines,
-    traffic,
-    usual_requests,
-    wait_for,
-)
+from loopback import answers, backend, free_port, log_lines, wait_for
 
 PAGE = (ROOT / "docs" / "adapters.md").read_text()
 CLUSTER = """
@@ -115,7 +103,8 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
                 "static": Request([get("/static")]),
                 "quote": Request([get('/quote"q"/x')]),  # bytes beyond ASCII it refuses
             }
-            truths = traffic(listen, requests)
+            server = Server(process.pid)
+            truths = traffic(listen, requests, server)
             log_lines(folder / "text.log", len(requests))
             log_lines(folder / "json.log", len(requests))
         finally:

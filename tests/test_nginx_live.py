@@ -9,21 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from clients import Request, Server, Truth, assert_times, by_name, get, traffic, usual_requests
 from conftest import ROOT, Checkout, need
-from loopback import (
-    Request,
-    Truth,
-    answers,
-    assert_times,
-    backend,
-    by_name,
-    free_port,
-    get,
-    log_lines,
-    traffic,
-    usual_requests,
-    wait_for,
-)
+from loopback import answers, backend, free_port, log_lines, wait_for
 
 PAGE = (ROOT / "docs" / "adapters.md").read_text()
 FORMATS = "\n".join(
@@ -79,9 +67,10 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
                 "closed": Request([get("/closed")]),
                 "old": Request([b"GET /old\r\n"]),
             }
-            truths = traffic(listen, requests)
+            server = Server(process.pid)
+            truths = traffic(listen, requests, server)
             no_requests = {"tls": Request([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n"])}
-            traffic(listen, no_requests)
+            traffic(listen, no_requests, server)
             log_lines(folder / "text.log", len(requests) + 1)
         finally:
             process.terminate()
@@ -150,4 +139,5 @@ def test_combined_knows_the_end_and_no_start(checkout: Checkout, nginx: Nginx) -
         assert [
             row[key] for key in ("ts_enqueue", "ts_start", "queue_time_ms", "service_time_ms", "rt_ms")
         ] == [None] * 5
-        assert -1100 <= row["ts_end"] - truth.end_ms <= 100
+        assert row["ts_end"] - truth.end[0] >= -1000 - 5 - truth.held_up_ms
+        assert row["ts_end"] - truth.end[1] <= 5 + truth.held_up_ms

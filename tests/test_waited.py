@@ -16,8 +16,8 @@ from tracekit.collect import procfs
 from tracekit.collect.proc.children import Children
 from tracekit.collect.proc.events import EndTimes, ExecListener
 from tracekit.collect.proc.process import Process, open_process
-from tracekit.collect.proc.usage import Usage
 from tracekit.collect.proc.tasks import Tasks
+from tracekit.collect.proc.usage import Usage
 from tracekit.collect.proc.waited import Waited
 
 CLK_TCK = os.sysconf("SC_CLK_TCK")

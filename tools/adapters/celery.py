@@ -9,7 +9,8 @@
 
 Events come in any order. status is 0 where the try succeeded and 1 where it failed or asked for another one.
 A hard time limit gives two failures, of which the first counts. A task that never started is left out, and so
-is one without an end. The CPU is not known.
+is one without an end. Where the final event tells the run time, a try began no later than that before it:
+the worker may write of a start some ms after it. The CPU is not known.
 """
 
 import sys
@@ -98,7 +99,7 @@ def _try(uuid: str, number: int, start: Event, until: int | None, events: list[E
         "trace_id": padded(trace, 32) or hashed(uuid, digits=32),
         "span_id": _span(uuid, number),
         "parent_id": _span(str(parent), 0) if parent and parent != uuid else None,
-        **times.spans(start.us, end.us, queued.us if queued else None),
+        **times.spans(_began_us(start, end, queued), end.us, queued.us if queued else None),
         **({"node": node} if NAME.fullmatch(node) else {}),
         "module_id": known.get("name"),
         "instance_id": worker or None,
@@ -108,6 +109,13 @@ def _try(uuid: str, number: int, start: Event, until: int | None, events: list[E
         "task_id": uuid,
         "queue_source": queued.kind if queued else None,
     }
+
+
+def _began_us(start: Event, end: Event, queued: Event | None) -> int:
+    """When the try began, in us: the event tells a latest time for that, and so does the run time."""
+    runtime = end.told.get("runtime")
+    took_us = round(runtime * 1_000_000) if isinstance(runtime, (int, float)) else 0
+    return max(min(start.us, end.us - took_us), queued.us if queued else 0)
 
 
 def _queued(number: int, start: Event, events: list[Event]) -> Event | None:

@@ -142,6 +142,33 @@ def test_many_at_a_time_leave_a_whole_line_each(checkout: Checkout) -> None:
     assert sorted(found) == sorted(f"w{index}.{number}" for index in range(4) for number in range(1, 26))
 
 
+@pytest.mark.parametrize(("ending", "status"), [("whole", 0), ("no input", 1), ("ended", 255)])
+def test_a_real_ffmpeg_is_measured_and_its_end_told(
+    checkout: Checkout, tmp_path: Path, ending: str, status: int
+) -> None:
+    """ffmpeg ends with 255 after SIGTERM, in its own way; it is no signal's death."""
+    ffmpeg = shutil.which("ffmpeg")
+    need(ffmpeg, "ffmpeg (package ffmpeg)")
+    video, run_id = tmp_path / "out.mkv", f"ffmpeg-{ending[:2]}"
+    seconds = 2 if ending == "whole" else 3600
+    source = ["-f", "lavfi", "-i", f"testsrc=duration={seconds}"]
+    words = [str(ffmpeg), "-loglevel", "error", *(["-i", "none"] if ending == "no input" else source)]
+    process = subprocess.Popen(
+        command(checkout, "--out", str(video), "--", *words, "-c:v", "mpeg4", str(video)),
+        env=clean_environment(RUN_ID=run_id, NODE_ID="n1"),
+        stderr=subprocess.DEVNULL,
+    )
+    if ending == "ended":
+        wait_for(lambda: video.stat().st_size > 100_000, "ffmpeg has written some")
+        process.send_signal(signal.SIGTERM)
+    assert process.wait() == status
+    (row,) = rows(checkout, run_id)
+    assert (row["module_id"], row["status"], row["signal"]) == ("ffmpeg", status, None)
+    assert row["bytes_out"] == (video.stat().st_size if ending != "no input" else None)
+    assert 0 < row["cpu_time_ms"] <= row["rt_ms"] * (os.cpu_count() or 1) + 10
+    assert ending == "no input" or row["maxrss_kb"] > 20_000
+
+
 def test_a_full_disk_loses_the_record_and_not_the_exit_code(checkout: Checkout) -> None:
     folder = checkout.logs("full")
     folder.mkdir(parents=True)

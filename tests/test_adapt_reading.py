@@ -85,6 +85,15 @@ def test_plain_packed_and_rotated_logs_are_read_in_any_order_to_the_same_bytes(
     assert len(set(results)) == 1
 
 
+def test_equal_requests_on_both_sides_of_a_rotation_are_two(checkout: Checkout, tmp_path: Path) -> None:
+    for name in ("access.log.1", "access.log"):
+        (tmp_path / name).write_bytes(log_line(1))
+    assert nginx(checkout, "sides", tmp_path / "access.log*").returncode == 0
+    assert checkout.make("parse", "RUN_ID=sides").returncode == 0
+    parsed = checkout.logs("sides") / "cctf" / "invocations.jsonl"
+    assert len(parsed.read_bytes().splitlines()) == 2
+
+
 def test_a_cut_member_gives_what_it_holds_and_is_told(checkout: Checkout, tmp_path: Path) -> None:
     text = b"".join(log_line(index) for index in range(2000))
     (tmp_path / "a.gz").write_bytes(gzip.compress(text)[:-2000])

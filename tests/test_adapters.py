@@ -1,11 +1,13 @@
 """Every program in tools/adapters/: found by its place, with help, a row, a page, and fixtures that hold."""
 
+import gzip
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 from conftest import ROOT, Checkout, clean_environment
@@ -44,14 +46,24 @@ def test_adapt_without_a_source_lists_them(checkout: Checkout) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == [path.stem for path in PROGRAMS]
 
 
-def adapt(checkout: Checkout, path: Path, run_id: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run the fixture's adapter as a user would; <fixture>.env holds its settings, if any."""
+def adapt(
+    checkout: Checkout,
+    path: Path,
+    run_id: str,
+    log: Path | str = "",
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    **more: str,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the fixture's adapter over it, or log; <fixture>.env holds its settings, if any."""
     program = checkout.root / "tools" / "adapters" / f"{path.name.split('--')[0]}.py"
     given = path.with_suffix(".env")
     settings = dict(line.split("=", 1) for line in given.read_text().splitlines()) if given.exists() else {}
     options = json.loads(settings.pop("OPTIONS", "[]"))
     env = {"RUN_ID": run_id, "NODE_ID": "n1", "STAGE": "edge", **settings, **more}
-    return checkout.run(sys.executable, "-I", str(program), *options, str(path), **env)
+    command = [sys.executable, "-I", str(program), *options, str(log or path)]
+    return subprocess.run(
+        command, env=clean_environment(**env), stdin=stdin, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
@@ -73,6 +85,27 @@ def test_a_fixture_gives_what_is_beside_it_and_the_same_bytes_again(checkout: Ch
     assert done.returncode == (3 if any(row["reason"] != "torn" for row in rejected) else 0), done.stderr
     assert adapt(checkout, path, run_id, TZ="Pacific/Chatham").returncode == done.returncode
     assert (folder / f"invocations.{source}.jsonl").read_bytes() == data
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_packed_with_a_bom_and_crlf_or_from_stdin_it_is_the_same(
+    checkout: Checkout, path: Path, tmp_path: Path
+) -> None:
+    run_id = path.stem.replace("--", "-").replace(".", "-")[:60]
+    result = checkout.logs(run_id) / f"invocations.{path.name.split('--')[0]}.jsonl"
+    code = adapt(checkout, path, run_id).returncode
+    plain, text = result.read_bytes(), path.read_bytes()
+    lines = (b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")).splitlines(keepends=True)
+    packed = tmp_path / f"{path.name}.gz"
+    packed.write_bytes(b"".join(map(gzip.compress, lines)))
+    assert adapt(checkout, path, run_id, packed).returncode == code
+    assert result.read_bytes() == plain
+    with path.open("rb") as stream:
+        assert adapt(checkout, path, run_id, "-", stream).returncode == code
+    made = re.compile(rb'"(?:trace|span)_id":"[^"]*",')  # they hold the name of the log
+    assert sorted(made.sub(b"", result.read_bytes()).splitlines()) == sorted(
+        made.sub(b"", plain).splitlines()
+    )
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)

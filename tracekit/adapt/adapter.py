@@ -19,14 +19,15 @@ class Adapter:
         """options: of the command line, those of add_options() among them."""
         self.options, self.sink = options, sink
         self.ids = Ids("")
+        self._ids_of: dict[str, Ids] = {}
 
     @staticmethod
     def add_options(parser: ArgumentParser) -> None:
         """Options of this source alone."""
 
     def begin(self, salt: str) -> None:
-        """Another input follows. salt: tells equal records of several inputs apart."""
-        self.ids = Ids(salt)
+        """Another input follows. salt: tells equal records of several inputs apart; one set has one."""
+        self.ids = self._ids_of.setdefault(salt, Ids(salt))
 
     def take(self, block: Block) -> None:
         """Lines that follow each other, of the input that began last."""

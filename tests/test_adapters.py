@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,20 @@ def test_a_program_has_help_a_header_a_row_and_a_section(program: Path) -> None:
 
 def test_every_adapter_of_logs_has_a_fixture() -> None:
     assert {path.name.split("--")[0] for path in FIXTURES} == {path.stem for path in PROGRAMS} - NO_LOG
+
+
+def test_the_adapter_that_the_documents_show_works(checkout: Checkout, tmp_path: Path) -> None:
+    recipe = (ROOT / "docs" / "developing.md").read_text().split("## Add an adapter")[1]
+    program = checkout.root / "tools" / "adapters" / "mine.py"
+    program.write_text(textwrap.dedent(recipe.split("```python\n")[1].split("```")[0]))
+    (tmp_path / "my.log").write_text("1767225601.250 45 /path\nnothing\n")
+    try:
+        done = checkout.make("adapt", "SOURCE=mine", "RUN_ID=mine", f"IN={tmp_path}/my.log")
+    finally:
+        program.unlink()
+    assert "my.log:2: 1 words, wanted 3 [fields]" in done.stderr
+    row = json.loads((checkout.logs("mine") / "invocations.mine.jsonl").read_bytes())
+    assert (row["ts_start"], row["ts_end"], row["path"]) == (1767225601205, 1767225601250, "/path")
 
 
 def test_adapt_without_a_source_lists_them(checkout: Checkout) -> None:

@@ -189,10 +189,10 @@ bench-merge: check
 	@tools/setup.sh
 	@$(PYTHON) bench/run.py merge
 
-## Measure the nginx adapter beside Polars, DuckDB and goaccess, where they are there
+## Measure the nginx adapter beside Polars, DuckDB, and goaccess where it is there
 .PHONY: bench-adapters
 bench-adapters: check
-	@tools/setup.sh dev
+	@tools/setup.sh bench
 	@$(PYTHON) bench/run.py adapters
 
 ## Write docs/schema/ anew from the records (for developers)

@@ -1,8 +1,9 @@
-"""A million lines of nginx to invocations: ours beside Polars, DuckDB and goaccess, as far as they are there.
+"""A million lines of nginx to invocations: ours beside Polars, DuckDB and goaccess.
 
 The peers do a part of the work: Polars and DuckDB take the same fields out of each line by one expression and
 write JSON lines, in the order of the log, without ids, and lose a line that does not match; goaccess counts.
-They may use every core, ours uses one. Packages: polars and duckdb from PyPI into .venv, goaccess from apt.
+They may use every core, ours uses one. `make bench-adapters` installs Polars and DuckDB into .venv; goaccess
+is a Debian package.
 
 LINES=100000 makes it shorter.
 """

@@ -8,7 +8,8 @@ from tracekit.adapt.account import NotTakenError
 from tracekit.adapt.ids import padded
 from tracekit.records import Invocation
 
-FIELDS = {one.name: one.type for one in msgspec.structs.fields(Invocation)}
+_ALL = {one.name: one.type for one in msgspec.structs.fields(Invocation)}
+FIELDS = {name: kind for name, kind in _ALL.items() if not name.endswith("_orig")}  # those are a merge's
 _ANY = msgspec.json.Decoder()
 
 

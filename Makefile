@@ -5,6 +5,7 @@
 .SUFFIXES:
 
 VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PROC_MATCH PROC_REFRESH \
+             HOSTS CMD RAW N \
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
              STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
              OPENDC TASKS CPU_MHZ TRACE IMPUTE \
@@ -141,6 +142,42 @@ run-local: check
 stop: check
 	@tools/setup.sh
 	@$(PYTHON) tools/service.py stop
+
+## Push this checkout to every host of the inventory HOSTS, and set it up there
+.PHONY: fleet-setup
+fleet-setup: check
+	@tools/setup.sh fleet
+	@$(PYTHON) tools/fleet.py setup
+
+## Start the collectors of every host of HOSTS at one second
+.PHONY: fleet-start
+fleet-start: check
+	@tools/setup.sh fleet
+	@$(PYTHON) tools/fleet.py start
+
+## Stop them
+.PHONY: fleet-stop
+fleet-stop: check
+	@tools/setup.sh fleet
+	@$(PYTHON) tools/fleet.py stop
+
+## Parse on every host, fetch, merge into unified_cctf/<RUN_ID>, validate
+.PHONY: fleet-collect
+fleet-collect: check
+	@tools/setup.sh fleet
+	@$(PYTHON) tools/fleet.py collect
+
+## Set up and start the hosts of HOSTS, run the load CMD here, stop, collect: all in one
+.PHONY: experiment
+experiment: check
+	@tools/setup.sh fleet
+	@$(PYTHON) tools/fleet.py experiment
+
+## The same with N hosts made on this machine, each with the reference service (root)
+.PHONY: fleet-local
+fleet-local: check
+	@tools/setup.sh app fleet vegeta
+	@$(PYTHON) tools/fleet_local.py experiment
 
 ## Send RATE requests a second of this kind to the service at VM_IP, for DURATION; all: each in turn
 .PHONY: real-json real-gzip real-hash real-kvset real-kvget real-all

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "adapt": {"errors", "jsonl", "records", "settings", "units"},
     "cli_adapt": {"adapt", "cli", "errors", "inventory", "jsonl", "runs", "settings"},
     "collect": {"errors", "inventory", "jsonl", "records", "runs", "settings", "sources", "tasks", "units"},
+    "fleet": {"collect", "errors", "jsonl", "runs", "settings"},
     "service": {"collect", "errors", "inventory", "jsonl", "runs", "settings"},
     "load": {"collect", "errors", "jsonl", "runs", "service", "settings", "traffic"},
     "files": {"errors", "records"},

@@ -30,6 +30,7 @@ main() {
   compile "$folder" spark --extra spark
   # The tests have both in one environment: one protobuf.
   compile "$folder" perfetto --extra perfetto --constraint requirements/dev.txt
+  compile "$folder" fleet --extra fleet
 }
 
 main "$@"

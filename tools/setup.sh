@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [sim] [spark] [bench] [bench-app] [vegeta] [tools/exporters/NAME.py]
+# Usage: tools/setup.sh [--check] [dev] [app] [sim] [spark] [bench] [bench-app] [fleet] [vegeta] [tools/exporters/NAME.py]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
@@ -8,6 +8,7 @@
 #   spark      also what tools/spark_merge.py needs, Java included
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
+#   fleet      also what the fleet targets drive VMs with
 #   vegeta     also the load generator: with go, else from its release archive
 #   tools/exporters/NAME.py  also what that exporter names in its header, as "# Needs: requirements/EXTRA.txt"
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.

@@ -62,6 +62,10 @@ def _regex(value: str) -> str | None:
     return None
 
 
+def _command(value: str) -> str | None:
+    return "must have at most 4096 characters" if len(value) > 4096 else None
+
+
 def _path(value: str) -> str | None:
     return "must be a path of at most 4096 characters" if len(value) > 4096 else None
 
@@ -182,6 +186,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("RATE", "50", "requests a second that a load target sends", _whole(1, 1_000_000), False),
     Setting("DURATION", "30", "seconds that it sends them", _seconds, False),
+    Setting("HOSTS", "", "inventory of a fleet, for Ansible", _path),
+    Setting("CMD", "", "load of an experiment: a line for bash", _command),
+    Setting("RAW", "0", "1: a fleet's raw files are fetched too", _one_of("0", "1"), False),
+    Setting("N", "3", "hosts that fleet-local makes", _whole(1, 32), False),
     Setting("STRICT", "0", "1: parse stops at the first bad line", _one_of("0", "1"), False),
     Setting(
         "DIR",

@@ -6,6 +6,7 @@ import re
 import secrets
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +126,7 @@ def _inventory(hosts: Sequence[Host], folder: Path) -> dict[str, object]:
     }
     shared = {
         "venv": str(ROOT / ".venv"),
-        "ansible_python_interpreter": str(ROOT / ".venv" / "bin" / "python"),
+        "ansible_python_interpreter": str(Path(sys.executable).resolve()),  # its path has no space, ROOT may
         "ansible_ssh_common_args": f"-F {shlex.quote(str(folder / 'ssh_config'))}",
         "proc_refresh": 1,
     }

@@ -70,7 +70,7 @@ def start(fleet: Fleet, run_id: str, say: Say, hosts: set[str] | None = None) ->
     if late_ms:
         spread_ms = max(late_ms) - min(late_ms)
         say(
-            f"{len(late_ms)} hosts began within {spread_ms:.1f} ms of each other, "
+            f"{len(late_ms)} began within {spread_ms:.1f} ms of each other, "
             f"at most {max(late_ms):.1f} ms after the common second, each by its own clock"
         )
     return outcome

@@ -75,7 +75,7 @@ def _tell(outcome: Outcome) -> int:
     if outcome.failed:
         cli.warn(f"{len(hosts - outcome.failed.keys())} of {len(hosts)} hosts went well (exit {cli.FAILED})")
         return cli.FAILED
-    cli.out(f"all {len(hosts)} hosts went well")
+    cli.out(f"{len(hosts)} of {len(hosts)} hosts went well")
     if outcome.rejected:
         cli.warn(f"exit {cli.REJECTED}: lines were rejected on {', '.join(sorted(outcome.rejected))}")
         return cli.REJECTED

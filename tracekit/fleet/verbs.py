@@ -70,8 +70,8 @@ def start(fleet: Fleet, run_id: str, say: Say, hosts: set[str] | None = None) ->
     if late_ms:
         spread_ms = max(late_ms) - min(late_ms)
         say(
-            f"{len(late_ms)} began within {spread_ms:.1f} ms of each other, "
-            f"at most {max(late_ms):.1f} ms after the common second, each by its own clock"
+            f"{len(late_ms)} began at most {max(late_ms):.1f} ms after the common second, "
+            f"within {spread_ms:.1f} ms of each other, each by its own clock"
         )
     return outcome
 

@@ -8,7 +8,7 @@ from stat import S_ISREG
 from tracekit.records import CCTF_VERSION, FILES, Manifest, ManifestFile
 from tracekit.validate.report import Report, shown
 
-MADE_OF_IT = {"exports", "report"}  # folders that a merged run may have beside its files
+MADE_OF_IT = {"exports", "report.html"}  # what a merged run may have beside its files
 
 
 def check_listing(folder: Path, manifest: Manifest, report: Report) -> dict[str, ManifestFile]:
@@ -22,7 +22,7 @@ def check_listing(folder: Path, manifest: Manifest, report: Report) -> dict[str,
     for node in sorted(node for node, count in Counter(manifest.nodes).items() if count > 1):
         report.error("manifest", "manifest.json", f"names the node {shown(node)} more than once")
     for path in sorted(folder.iterdir()):
-        is_ours = path.name == "manifest.json" or (path.name in MADE_OF_IT and path.is_dir())
+        is_ours = path.name == "manifest.json" or path.name in MADE_OF_IT
         if path.name not in times and not is_ours:
             report.error("unlisted", path.name, "is there, but the manifest does not list it")
     if "quality.json" not in times:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: install what is missing, and say so; with nothing missing it changes nothing.
-# Usage: tools/setup.sh [--check] [dev] [app] [sim] [spark] [bench] [bench-app] [fleet] [vegeta] [tools/exporters/NAME.py]
+# Usage: tools/setup.sh [--check] [dev] [app] [sim] [spark] [bench] [bench-app] [fleet] [browser] [vegeta] [uplot]
+#                       [tools/exporters/NAME.py]
 #   --check    only tell what is missing and the command that would install it; exit 1 if anything is
 #   dev        also what `make test` and `make lint` need
 #   app        also what the reference service needs
@@ -9,7 +10,9 @@
 #   bench      also the peers that `make bench-parse` measures against
 #   bench-app  also what `make bench-app` puts beside it
 #   fleet      also what the fleet targets drive VMs with
+#   browser    also what drives Chromium in the tests of the report
 #   vegeta     also the load generator: with go, else from its release archive
+#   uplot      also the charting library of the report: its npm package, without npm
 #   tools/exporters/NAME.py  also what that exporter names in its header, as "# Needs: requirements/EXTRA.txt"
 # Needs: root or sudo for system packages (apt); no right at all where none is missing.
 
@@ -115,6 +118,12 @@ install_vegeta() {
     die 1 "vegeta could not be installed: put it on the PATH (https://github.com/tsenart/vegeta/releases), or install go"
 }
 
+install_uplot() {
+  [[ -f .venv/share/uplot/LICENSE ]] && return
+  printf 'setup: getting uPlot, the charting library of the report\n'
+  .venv/bin/python -I tools/lib/fetch_uplot.py .venv/share/uplot
+}
+
 check_only() {
   local code=0 extra command
   local -a packages
@@ -124,7 +133,7 @@ check_only() {
     code=1
   fi
   for extra in base "$@"; do
-    [[ $extra != vegeta ]] || continue # told already
+    [[ $extra != vegeta && $extra != uplot ]] || continue # no packages of Python
     if ! venv_works || ! is_installed "$extra"; then
       command='make setup'
       [[ $extra == base ]] || command="tools/setup.sh $extra"
@@ -150,7 +159,7 @@ expand_arguments() {
 check_arguments() {
   local one
   for one in "$@"; do
-    [[ $one == vegeta || -f requirements/$one.txt ]] || die 2 "unknown argument '$one'; see --help"
+    [[ $one == vegeta || $one == uplot || -f requirements/$one.txt ]] || die 2 "unknown argument '$one'; see --help"
   done
 }
 
@@ -178,7 +187,11 @@ main() {
   ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
   make_venv
   for extra in base "$@"; do
-    if [[ $extra == vegeta ]]; then install_vegeta; else install_locked "$extra"; fi
+    case $extra in
+    vegeta) install_vegeta ;;
+    uplot) install_uplot ;;
+    *) install_locked "$extra" ;;
+    esac
   done
 }
 

@@ -48,6 +48,7 @@ demo: check
 .PHONY: test
 test: check
 	@tools/setup.sh dev app perfetto sim
+	@tools/setup.sh uplot || true # which has said why; its tests skip
 	@$(PYTHON) -m pytest
 
 ## Run the tests that inject faults for real; FULL=1 at full length
@@ -111,6 +112,12 @@ validate: check
 .PHONY: show
 show: check
 	@python3 -I tools/show.py
+
+## Make one page of a data set for the browser, that needs no network: report.html
+.PHONY: report
+report: check
+	@tools/setup.sh uplot
+	@$(PYTHON) tools/report.py
 
 # An exporter is a file in tools/exporters/: it has a target, and its Summary is the help.
 EXPORTS := $(patsubst tools/exporters/%.py,export-%,$(wildcard tools/exporters/*.py))

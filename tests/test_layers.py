@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "traffic": {"records"},
     "overview": {"dataset", "records", "traffic"},
     "summary": {"dataset", "overview", "records", "traffic"},
+    "report": {"dataset", "errors", "jsonl", "records"},
     "export": {"dataset", "errors", "jsonl", "records", "units"},
     "top": {"collect", "errors", "jsonl", "runs", "summary", "traffic", "units"},
     "cli": {"errors", "settings"},
@@ -89,7 +90,7 @@ def test_only_cli_prints_and_reads_argv(path: Path) -> None:
         path
         for path in MODULES
         if room_of(path)
-        in ("dataset", "export", "files", "merge", "overview", "parse", "records", "summary", "traffic")
+        in ("dataset", "export", "files", "merge", "overview", "parse", "records", "report", "summary", "traffic")
     ],
 )
 def test_what_makes_files_from_raw_data_reads_no_clock_and_no_environment(path: Path) -> None:

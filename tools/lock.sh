@@ -31,6 +31,7 @@ main() {
   # The tests have both in one environment: one protobuf.
   compile "$folder" perfetto --extra perfetto --constraint requirements/dev.txt
   compile "$folder" fleet --extra fleet
+  compile "$folder" browser --extra browser
 }
 
 main "$@"

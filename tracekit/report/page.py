@@ -25,14 +25,8 @@ from tracekit.report.verified import read_verified
 
 _PAGE = Path(__file__).parent / "page"
 _SCRIPTS = (
-    "base.js",
-    "charts.js",
-    "card.js",
-    "hosts.js",
-    "requests.js",
-    "traces.js",
-    "verified.js",
-    "main.js",
+    *("base.js", "charts.js", "lanes.js", "card.js", "coverage.js", "hosts.js"),
+    *("requests.js", "traces.js", "verified.js", "main.js"),
 )
 _NODES_IN_FULL = 6  # with more nodes each has fewer buckets, so that the page keeps its size
 _BUCKETS = 2000

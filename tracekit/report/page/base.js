@@ -46,7 +46,7 @@ function lasting(ms) {
   if (ms < 1000) return `${figure(ms)} ms`;
   const s = Math.round(ms / 1000);
   if (ms < 120e3) return `${figure(ms / 1000)} s`;
-  if (s < 7200) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
   return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
 }
 

@@ -1,5 +1,6 @@
 """The page in a real headless Chromium, the network off: it draws, answers the mouse, asks for nothing."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -201,6 +202,30 @@ def test_a_key_hides_its_line(opened: Opened) -> None:
     assert page.evaluate("live[1].chart.series[1].show") is False
     key.click()
     assert page.evaluate("live[1].chart.series[1].show") is True
+
+
+def test_a_comparison_is_drawn_with_its_verdicts(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    shutil.copytree(page_file.parent, tmp_path / "r1")
+    told = {"name": f"wait {HOSTILE}", "n": [4, 5], "real": 2.0, "sim": 3.0, "error": 50.0, "gate": 5}
+    findings = [{**told, "verdict": "FAIL"}, {**told, "error": 1.0, "verdict": "PASS"}]
+    report = {"manifest_sha256": "0" * 64, "verdict": "FAIL", "findings": findings}
+    (tmp_path / "r1" / "exports").mkdir()
+    (tmp_path / "r1" / "exports" / "verify.json").write_text(json.dumps(report))
+    assert tool("report.py", str(tmp_path / "r1")).returncode == 0
+    one = Opened(browser, tmp_path / "r1" / "report.html")
+    shown = one.page.inner_text("#verified")
+    assert "made anew since" in shown
+    assert "+50 %" in shown
+    wide = [
+        one.page.locator(f"#verified .error.{verdict}").bounding_box()["width"]
+        for verdict in ("fail", "pass")
+    ]
+    assert wide[0] == pytest.approx(
+        60, abs=1
+    )  # the farthest error, on a strip of 120 px with 0 in the middle
+    assert wide[1] == pytest.approx(1.2, abs=0.5)
+    one.assert_quiet(tmp_path / "r1" / "report.html")
+    one.context.close()
 
 
 def test_a_run_of_which_nothing_is_known_says_so(browser: Any, tmp_path: Path) -> None:

@@ -90,7 +90,18 @@ def test_only_cli_prints_and_reads_argv(path: Path) -> None:
         path
         for path in MODULES
         if room_of(path)
-        in ("dataset", "export", "files", "merge", "overview", "parse", "records", "report", "summary", "traffic")
+        in (
+            "dataset",
+            "export",
+            "files",
+            "merge",
+            "overview",
+            "parse",
+            "records",
+            "report",
+            "summary",
+            "traffic",
+        )
     ],
 )
 def test_what_makes_files_from_raw_data_reads_no_clock_and_no_environment(path: Path) -> None:

@@ -9,7 +9,8 @@ VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PRO
              PROC_INTERVAL_MS HOST_EXTRAS SCEN PORT WORKERS DEFAULT_NEXT_URL APP_ID MODULE_ID IMG BASE RATE DURATION \
              STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
              OPENDC TASKS CPU_MHZ TRACE IMPUTE \
-             SOURCE TAG LOG_FORMAT NGINX_CONF ADAPT_OPTIONS
+             SOURCE TAG LOG_FORMAT NGINX_CONF ADAPT_OPTIONS \
+             CORES NODES SLOTS POLICY DEMAND PARAMS
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -112,6 +113,12 @@ validate: check
 .PHONY: show
 show: check
 	@python3 -I tools/show.py
+
+## Replay the run's requests on a model of its nodes and links: exports/replay/
+.PHONY: replay
+replay: check
+	@tools/setup.sh
+	@$(PYTHON) tools/replay.py
 
 ## Make one page of a data set for the browser, that needs no network: report.html
 .PHONY: report

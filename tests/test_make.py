@@ -51,6 +51,11 @@ HOSTILE_OTHERS = {
     "CPU_MHZ": "2400;touch canary",
     "TRACE": "$(shell touch canary)",
     "IMPUTE": "yes",
+    "CORES": "$(touch canary)",
+    "NODES": "vm1=$(touch canary)",
+    "SLOTS": "`touch canary`",
+    "POLICY": "$(shell touch canary)",
+    "DEMAND": "x y",
 }
 
 

@@ -21,6 +21,7 @@ _IFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,14}")  # IFNAMSIZ is 16 with
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?s?")
 _TRACE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 _PEER = re.compile(rf"(?:({NAME.pattern})=)?(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f:.]+?))(?::([0-9]{{1,5}}))?")
@@ -125,6 +126,17 @@ def _text(value: str) -> str | None:
     return "must have at most 65,536 characters, no NUL" if len(value) > 65_536 or "\0" in value else None
 
 
+def _cores(value: str) -> str | None:
+    ok = _NUMBER.fullmatch(value) and float(value) > 0
+    return None if ok else "must be a number of cores above 0"
+
+
+def _node_cores(value: str) -> str | None:
+    parts = [part.rpartition("=") for part in value.split(",")]
+    ok = all(NAME.fullmatch(name) and _cores(count) is None for name, _, count in parts)
+    return None if ok else "must be like edge0=2,cloud0=8"
+
+
 class Setting(NamedTuple):
     """default: what holds where nothing is given. empty_ok: given but empty means not given."""
 
@@ -198,6 +210,24 @@ SETTINGS: tuple[Setting, ...] = (
         _path,
         shown_default="unified_cctf/<RUN_ID> where it is merged, else logs/<RUN_ID>/cctf",
     ),
+    Setting("CORES", "", "replay: cores of each node", _cores, shown_default="as recorded"),
+    Setting("NODES", "", "replay: cores by node, node=cores,...", _node_cores, shown_default="CORES"),
+    Setting("SLOTS", "", "replay: requests that a node serves at once", _whole(1, 1_000_000)),
+    Setting(
+        "POLICY",
+        "",
+        "replay: cores are fifo or ps",
+        _one_of("fifo", "ps"),
+        shown_default="PARAMS', else fifo",
+    ),
+    Setting(
+        "DEMAND",
+        "cpu",
+        "replay: service takes service times where cpu_time_ms is unknown",
+        _one_of("cpu", "service"),
+        False,
+    ),
+    Setting("PARAMS", "", "parameters file: calibrate writes it, replay takes it", _path),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
     Setting("PEERS", "", "other VMs of the run, whose clocks are probed: addresses, or name=address", _peers),
     Setting("PEER_PORT", "47100", "UDP port of these probes", _whole(1, 65535), False),

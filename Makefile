@@ -10,7 +10,7 @@ VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PRO
              STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
              OPENDC TASKS CPU_MHZ TRACE IMPUTE \
              SOURCE TAG LOG_FORMAT NGINX_CONF ADAPT_OPTIONS \
-             CORES NODES SLOTS POLICY DEMAND PARAMS
+             CORES NODES SLOTS POLICY DEMAND PARAMS SIM FLOOR GATES
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -119,6 +119,12 @@ show: check
 replay: check
 	@tools/setup.sh
 	@$(PYTHON) tools/replay.py
+
+## Hold a simulation (SIM, else the replay) against the run: errors, gates, PASS or FAIL
+.PHONY: verify
+verify: check
+	@tools/setup.sh $(if $(SIM),sim)
+	@$(PYTHON) tools/verify.py
 
 ## Make one page of a data set for the browser, that needs no network: report.html
 .PHONY: report

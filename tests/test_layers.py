@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "dataset": {"errors", "records"},
     "traffic": {"records"},
     "replay": {"dataset", "errors", "jsonl", "files", "records"},
+    "verify": {"dataset", "errors", "jsonl", "replay"},
     "overview": {"dataset", "records", "traffic"},
     "summary": {"dataset", "overview", "records", "traffic"},
     "report": {"dataset", "errors", "jsonl", "records"},

@@ -196,6 +196,12 @@ def chosen_run(settings: Settings, root: Path = ROOT) -> Run:
     return run
 
 
+def cctf_of(run_id: str, root: Path = ROOT) -> Path:
+    """The data set of a run: its merge, else this node's cctf."""
+    merged = root / "unified_cctf" / run_id
+    return merged if (merged / "manifest.json").exists() else Run(run_id, root).dir / "cctf"
+
+
 def chosen_cctf(settings: Settings, root: Path = ROOT) -> Path:
     """The data set that is meant: DIR (or its cctf/), else the merged run, else this node's cctf."""
     if not settings["DIR"]:

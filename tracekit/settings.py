@@ -228,6 +228,11 @@ SETTINGS: tuple[Setting, ...] = (
         False,
     ),
     Setting("PARAMS", "", "parameters file: calibrate writes it, replay takes it", _path),
+    Setting(
+        "SIM", "", "verify: simulation to hold against the run", _path, shown_default="its exports/replay"
+    ),
+    Setting("FLOOR", "", "verify: a repetition of the run, to stand beside", _name),
+    Setting("GATES", "", "verify: file of allowed errors", _path, shown_default="scenarios/gates.json"),
     Setting("JSON", "0", "1: validate prints its report as JSON", _one_of("0", "1"), False),
     Setting("PEERS", "", "other VMs of the run, whose clocks are probed: addresses, or name=address", _peers),
     Setting("PEER_PORT", "47100", "UDP port of these probes", _whole(1, 65535), False),

@@ -1,4 +1,4 @@
-"""The file that calibrate writes and replay takes: parameters of the model, and the runs they were fitted on."""
+"""The file that calibrate writes and replay takes: parameters, and the runs they were fitted on."""
 
 from pathlib import Path
 
@@ -27,12 +27,11 @@ class TrainedOn(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was fitted. idle_cpu_ms_per_s: what the service used with nothing to do, by node."""
+    """What was fitted, and on which runs."""
 
     policy: str
     nodes: dict[str, NodeParameters]
     trained_on: list[TrainedOn] = []
-    idle_cpu_ms_per_s: dict[str, float] = {}
 
 
 NONE = Parameters("", {})

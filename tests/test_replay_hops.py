@@ -154,6 +154,21 @@ def test_the_load_generators_stamp_is_the_arrival_where_there_is_one(tmp_path: P
     assert (count.requests, count.visits, count.unserved) == (2, 2, 1)
 
 
+def test_stamps_of_one_ms_come_in_the_order_of_their_us(tmp_path: Path) -> None:
+    """The line of the later one came first, as its answer did. 2 ms of work each: the second waits 1.7 ms."""
+    stamps = {"first": 200, "second": 500}
+    rows = {
+        "events_client.jsonl": [
+            {"ts_enqueue": T0, "ts_enqueue_us": T0 * 1000 + stamps[name], "node": "vm1", "span_id": name}
+            for name in ("second", "first")
+        ],
+        "invocations.jsonl": [served("vm1", 1, 2.0, 2.0, f"of {name}", name) for name in stamps],
+    }
+    told = by_span(replayed(write_dataset(tmp_path, rows), one_node())[0])
+    base = T0 * MS
+    assert [told["of first"].start - base, told["of second"].start - base] == [200_000, 2_200_000]
+
+
 def test_a_child_that_its_nodes_clock_puts_before_its_parent_is_still_its_child(tmp_path: Path) -> None:
     rows = chain()
     early = {**rows["invocations.jsonl"][1], "ts_enqueue": T0 - 500, "ts_start": T0 - 500, "ts_end": T0 - 492}

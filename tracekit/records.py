@@ -286,6 +286,7 @@ class ClientEvent(Record, frozen=True):
     bytes_in: Count | None = None
     bytes_out: Count | None = None
     error: str | None = None
+    ts_enqueue_us: TimeUs | UnsetType = UNSET
     ts_enqueue_orig: TimeMs | UnsetType = UNSET
     ts_end_orig: TimeMs | UnsetType = UNSET
 

@@ -130,7 +130,7 @@ def test_a_result_becomes_an_event_of_the_client() -> None:
     assert client_event(result(), "vm1") == {
         "ts_enqueue": begun_ms, "ts_end": begun_ms + 1, "latency_ms": 1.5, "trace_id": "a" * 32,
         "span_id": "b" * 16, "node": "vm1", "method": "POST", "path": "/kv/set/a", "status": 200,
-        "bytes_in": 3, "bytes_out": 5, "error": None,
+        "bytes_in": 3, "bytes_out": 5, "error": None, "ts_enqueue_us": begun_ms * 1000 + 456,
     }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def client_event(result: dict[str, Any], node: str) -> dict[str, Any]:
         "bytes_in": result["bytes_in"] if result["code"] else None,
         "bytes_out": result["bytes_out"],
         "error": result["error"] or None,
+        "ts_enqueue_us": begun_ns // 10**3,
     }
 
 

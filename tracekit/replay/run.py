@@ -1,19 +1,22 @@
 """One replay: a data set and a model in, a directory of simulated records out."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from tracekit import __version__
 from tracekit.dataset import Dataset
 from tracekit.errors import TracekitError, UsageError
 from tracekit.files.place import building
 from tracekit.jsonl import write_document
-from tracekit.replay.arrivals import read_requests
+from tracekit.records import ClientEvent
+from tracekit.replay.arrivals import Held, read_requests
 from tracekit.replay.engine import Call, Engine, Log
 from tracekit.replay.model import FIFO, NS_PER_MS, Count, Model, NodeModel
 from tracekit.replay.network import Network
@@ -69,30 +72,42 @@ def make_model(dataset: Dataset, fitted: Parameters, changed: WhatIf) -> Model:
     return Model(nodes, policy, changed.demand, changed.rate)
 
 
-def simulate(dataset: Dataset, model: Model, log: Log, count: Count) -> Engine:
-    """Replay every request of the data set; log is told of all."""
+def simulate(
+    dataset: Dataset, model: Model, log: Log, count: Count, requests: Iterable[Held] | None = None
+) -> Engine:
+    """Replay every request of the data set; log is told of all. requests: they, where the caller has read them."""
     planner = Planner(model, count)
     engine = Engine(model, Network(dataset.links(), count), planner.plan, log)
-    engine.run(_arrivals(dataset, model, count))
+    engine.run(_arrivals(dataset, model, count, requests or read_requests(dataset, count)))
     return engine
 
 
-def _arrivals(dataset: Dataset, model: Model, count: Count) -> Iterator[tuple[int, Call]]:
+def _arrivals(
+    dataset: Dataset, model: Model, count: Count, requests: Iterable[Held]
+) -> Iterator[tuple[int, Call]]:
     """Times in ns, and what comes; scaled about the first where the model has a rate."""
     scale = 1.0 if model.rate is None else _mean_rate(dataset) / model.rate
     first: int | None = None
     last = 0
-    for held in read_requests(dataset, count):
-        time = held.told.ts_enqueue * NS_PER_MS
-        if time < last:
+    for now_ms, group in groupby(requests, key=lambda held: held.told.ts_enqueue):
+        if now_ms < last:
             raise TracekitError(
                 f"{dataset.folder}: not in the order of ts_enqueue; `make validate` says more"
             )
-        first, last = time if first is None else first, time
-        if scale != 1:
-            time = first + round((time - first) * scale)
-        count.requests += 1
-        yield time, Call(held)
+        last = now_ms
+        for time, held in sorted(((_sent_ns(one), one) for one in group), key=lambda pair: pair[0]):
+            first = time if first is None else first
+            count.requests += 1
+            yield first + round((time - first) * scale) if scale != 1 else time, Call(held)
+
+
+def _sent_ns(held: Held) -> int:
+    """To the us where the load generator tells, else to the ms."""
+    told = held.told
+    if isinstance(told, ClientEvent) and told.ts_enqueue_us is not UNSET:
+        corrected_ms = 0 if told.ts_enqueue_orig is UNSET else told.ts_enqueue - told.ts_enqueue_orig
+        return (told.ts_enqueue_us + corrected_ms * 1000) * 1000
+    return int(told.ts_enqueue) * NS_PER_MS
 
 
 def _mean_rate(dataset: Dataset) -> float:

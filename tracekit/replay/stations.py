@@ -38,9 +38,10 @@ class Busy:
 
 
 class Cores(Protocol):
-    """What the engine needs of a station."""
+    """What the engine needs of a station. found_idle: times that work came to idle cores."""
 
     busy: Busy
+    found_idle: int
 
     def submit(self, now: int, visit: Visit, work: int) -> None:
         """visit wants so much work done."""
@@ -50,7 +51,7 @@ class FifoCores:
     """c cores, one queue: whoever came first runs first, to the end of its work."""
 
     def __init__(self, node: NodeModel, at: At, done: Done) -> None:
-        self.busy = Busy()
+        self.busy, self.found_idle = Busy(), 0
         self._count = self._free = int(node.cores)
         self._first, self._speed = ns(node.first_cpu_ms), node.speed
         self._waiting: deque[tuple[Visit, int]] = deque()
@@ -62,6 +63,7 @@ class FifoCores:
             self._waiting.append((visit, work))
             return
         if self._free == self._count:
+            self.found_idle += 1
             work += self._first
         self._free -= 1
         self._run(now, visit, work)
@@ -89,7 +91,7 @@ class SharedCores:
     ends when it stands at v plus its work (virtual time, as in generalised processor sharing)."""
 
     def __init__(self, node: NodeModel, at: At, done: Done) -> None:
-        self.busy = Busy()
+        self.busy, self.found_idle = Busy(), 0
         self._cores, self._speed, self._first = node.cores, node.speed, ns(node.first_cpu_ms)
         self._running: list[tuple[float, int, Visit]] = []
         self._clock, self._read_at = 0.0, 0
@@ -101,6 +103,7 @@ class SharedCores:
         self._advance(now)
         if not self._running:
             self._clock = 0.0
+            self.found_idle += 1
             work += self._first
         visit.start = now if visit.start < 0 else visit.start
         visit.used += work

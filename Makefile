@@ -10,7 +10,7 @@ VARIABLES := RUN_ID NODE_ID STAGE VM_IP IFACE BW_BPS PROC_SAMPLING CONTAINER PRO
              STRICT DIR JSON IN PEERS PEER_PORT ALIGN PARQUET \
              OPENDC TASKS CPU_MHZ TRACE IMPUTE \
              SOURCE TAG LOG_FORMAT NGINX_CONF ADAPT_OPTIONS \
-             CORES NODES SLOTS POLICY DEMAND PARAMS SIM FLOOR GATES
+             CORES NODES SLOTS POLICY DEMAND PARAMS TRAIN SIM FLOOR GATES
 
 # What a user gives is text: make must not expand a "$(...)" in it, so each value is made literal before
 # anything can. The tools read the values from their environment, never from a command line.
@@ -125,6 +125,12 @@ replay: check
 verify: check
 	@tools/setup.sh $(if $(SIM),sim)
 	@$(PYTHON) tools/verify.py
+
+## Fit the replay's parameters on the runs TRAIN, and tell the error on RUN_ID
+.PHONY: calibrate
+calibrate: check
+	@tools/setup.sh
+	@$(PYTHON) tools/calibrate.py
 
 ## Make one page of a data set for the browser, that needs no network: report.html
 .PHONY: report

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "dataset": {"errors", "records"},
     "traffic": {"records"},
     "replay": {"dataset", "errors", "jsonl", "files", "records"},
+    "calibrate": {"dataset", "errors", "records", "replay", "verify"},
     "verify": {"dataset", "errors", "jsonl", "replay"},
     "overview": {"dataset", "records", "traffic"},
     "summary": {"dataset", "overview", "records", "traffic"},
@@ -41,6 +42,21 @@ MAY_IMPORT = {
     "cli": {"errors", "settings"},
     "cli_export": {"cli", "dataset", "errors", "export", "files", "jsonl", "runs", "settings", "validate"},
 }
+_PURE = (
+    "calibrate",
+    "dataset",
+    "export",
+    "files",
+    "merge",
+    "overview",
+    "parse",
+    "records",
+    "replay",
+    "report",
+    "summary",
+    "traffic",
+    "verify",
+)
 MODULES = sorted((ROOT / "tracekit").rglob("*.py"))
 APP = sorted((ROOT / "app").glob("*.py"))
 COMMANDS = sorted((ROOT / "tools").rglob("*.py"))
@@ -88,24 +104,7 @@ def test_only_cli_prints_and_reads_argv(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in MODULES
-        if room_of(path)
-        in (
-            "dataset",
-            "export",
-            "files",
-            "merge",
-            "overview",
-            "parse",
-            "records",
-            "replay",
-            "report",
-            "summary",
-            "traffic",
-        )
-    ],
+    [path for path in MODULES if room_of(path) in _PURE],
 )
 def test_what_makes_files_from_raw_data_reads_no_clock_and_no_environment(path: Path) -> None:
     modules = imports_of(path)

@@ -56,6 +56,7 @@ HOSTILE_OTHERS = {
     "SLOTS": "`touch canary`",
     "POLICY": "$(shell touch canary)",
     "DEMAND": "x y",
+    "TRAIN": "a;touch canary",
     "FLOOR": "$(shell touch canary)",
 }
 

@@ -9,42 +9,17 @@ judged. All of it goes to exports/verify.json.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tracekit import ROOT, cli, jsonl
+from tracekit import cli
 from tracekit.dataset import open_dataset
-from tracekit.replay.run import manifest_hash
 from tracekit.runs import cctf_of, chosen_cctf
-from tracekit.verify.compare import FAIL, PASS, Finding
-from tracekit.verify.gates import read_gates
-from tracekit.verify.verify import floor, verify
-
-GATES = ROOT / "scenarios" / "gates.json"
-
-
-def _shown(value: float | None, unit: str = "") -> str:
-    return "" if value is None else f"{value:.3f}" if unit != "%" else f"{value:+.2f}"
-
-
-def _row(one: Finding, beside: Finding | None) -> str:
-    error = _shown(one.error, "" if one.name.endswith("KS") else "%")
-    between = "" if one.interval is None else f"{one.interval[0]:.2f} .. {one.interval[1]:.2f}"
-    floor_error = "" if beside is None else _shown(beside.error, "" if one.name.endswith("KS") else "%")
-    gate = "" if one.gate is None else f"{one.gate:g}"
-    counts = f"{one.n[0]}/{one.n[1]}"
-    figures = f"{_shown(one.real):>12} {_shown(one.sim):>12} {error:>9} {between:>20} {floor_error:>9}"
-    return f"{one.name:<24} {counts:>15} {figures} {gate:>5}  {one.verdict}".rstrip()
-
-
-def _tell(findings: Iterable[Finding], beside: dict[str, Finding]) -> None:
-    heads = f"{'real':>12} {'simulated':>12} {'error %':>9} {'95 % interval':>20} {'floor %':>9} {'gate':>5}"
-    cli.out(f"{'':<24} {'n':>15} {heads}")
-    for one in findings:
-        cli.out(_row(one, beside.get(one.name)))
+from tracekit.verify.compare import PASS
+from tracekit.verify.gates import GATES, read_gates
+from tracekit.verify.report import make_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,26 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(chosen_cctf(settings))
     folder = Path(settings["SIM"]) if settings["SIM"] else dataset.home / "exports" / "replay"
     gates = read_gates(Path(settings["GATES"]) if settings["GATES"] else GATES)
-    findings = list(verify(dataset, folder, gates))
-    beside = (
-        list(floor(dataset, open_dataset(cctf_of(settings["FLOOR"])), gates)) if settings["FLOOR"] else []
-    )
-    _tell(findings, {one.name: one for one in beside})
-    verdicts = [one.verdict for one in findings if one.verdict in (PASS, FAIL)]
-    verdict = PASS if verdicts and FAIL not in verdicts else FAIL
-    out = dataset.home / "exports" / "verify.json"
-    out.parent.mkdir(mode=0o750, exist_ok=True)
-    report = {
-        "run_id": dataset.manifest.run_id,
-        "manifest_sha256": manifest_hash(dataset),
-        "verdict": verdict,
-        "findings": [asdict(one) for one in findings],
-        "floor": [asdict(one) for one in beside],
-    }
-    jsonl.write_document(out, report)
-    failed = verdicts.count(FAIL)
-    cli.out(f"{verdict}: {failed} of {len(verdicts)} judged figures failed; written to {cli.shown(out)}")
-    return cli.DONE if verdict == PASS else cli.FAILED
+    repeated = open_dataset(cctf_of(settings["FLOOR"])) if settings["FLOOR"] else None
+    report = make_report(dataset, folder, gates, repeated)
+    for line in report.lines():
+        cli.out(line)
+    path = report.write(dataset)
+    cli.out(f"{report.verdict}: {report.told()}; written to {cli.shown(path)}")
+    return cli.DONE if report.verdict == PASS else cli.FAILED
 
 
 if __name__ == "__main__":

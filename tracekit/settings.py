@@ -137,6 +137,11 @@ def _node_cores(value: str) -> str | None:
     return None if ok else "must be like edge0=2,cloud0=8"
 
 
+def _runs(value: str) -> str | None:
+    ok = all(map(NAME.fullmatch, value.split()))
+    return None if ok else "must be names of runs, separated by spaces"
+
+
 class Setting(NamedTuple):
     """default: what holds where nothing is given. empty_ok: given but empty means not given."""
 
@@ -228,6 +233,7 @@ SETTINGS: tuple[Setting, ...] = (
         False,
     ),
     Setting("PARAMS", "", "parameters file: calibrate writes it, replay takes it", _path),
+    Setting("TRAIN", "", "calibrate: the runs to fit on, separated by spaces", _runs),
     Setting(
         "SIM", "", "verify: simulation to hold against the run", _path, shown_default="its exports/replay"
     ),

@@ -75,7 +75,7 @@ def make_model(dataset: Dataset, fitted: Parameters, changed: WhatIf) -> Model:
 def simulate(
     dataset: Dataset, model: Model, log: Log, count: Count, requests: Iterable[Held] | None = None
 ) -> Engine:
-    """Replay every request of the data set; log is told of all. requests: they, where the caller has read them."""
+    """Replay every request of the data set; log is told of all. requests: where the caller has read them."""
     planner = Planner(model, count)
     engine = Engine(model, Network(dataset.links(), count), planner.plan, log)
     engine.run(_arrivals(dataset, model, count, requests or read_requests(dataset, count)))

@@ -25,7 +25,7 @@ _ENDS_A_POINT = 30  # the curve's points are so wide that the real run has this 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One figure. n: values of the real and of the simulated run. error: percent of the real one (KS: distance).
+    """One figure. n: values, real and simulated. error: percent of the real value (KS: distance).
 
     verdict: PASS, FAIL, or why it is not judged."""
 

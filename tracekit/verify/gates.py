@@ -4,7 +4,10 @@ from pathlib import Path
 
 import msgspec
 
+from tracekit import ROOT
 from tracekit.errors import TracekitError
+
+GATES = ROOT / "scenarios" / "gates.json"
 
 
 class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

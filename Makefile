@@ -241,6 +241,12 @@ bench-app: check
 	@tools/setup.sh app bench-app vegeta
 	@$(PYTHON) bench/run.py app
 
+## Measure how near a replay comes to the reference service (3 minutes)
+.PHONY: bench-accuracy
+bench-accuracy: check
+	@tools/setup.sh app vegeta
+	@$(PYTHON) bench/run.py accuracy
+
 ## Measure parse against jq, DuckDB, Polars, stdlib json and wc
 .PHONY: bench-parse
 bench-parse: check

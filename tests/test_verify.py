@@ -276,7 +276,7 @@ def test_opendc_in_each_dialect_of_time(tmp_path: Path, dialect: str) -> None:
     ):
         assert (found[name]["real"], found[name]["sim"]) == (value, value), name
         assert found[name]["verdict"] == "PASS"
-    assert found["cores in use of vm1, WAPE"]["error"] == 0
+    assert found["CPU of vm1, WAPE"]["error"] == 0
 
 
 def test_opendc_that_repeats_its_input_is_not_judged_by_it(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def _tell(fitted: Parameters, loss: float) -> None:
     runs = ", ".join(one.run_id for one in fitted.trained_on)
     cli.out(f"fitted on {runs}: {fitted.policy}; off by {100 * loss:.1f} % there, in the mean of the shares")
     for name, node in fitted.nodes.items():
-        cpu = f"{node.overhead_cpu_ms:g} ms of CPU more a request, {node.first_cpu_ms:g} where it finds them idle"
+        cpu = f"{node.overhead_cpu_ms:g} ms of CPU more a request, {node.first_cpu_ms:g} where cores idle"
         cli.out(f"  {name}: {node.cores:g} cores of speed {node.speed:g}; {cpu}; delay {node.delay_ms:g} ms")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Hold a simulation against the run: makespan, throughput, waits, responses, CPU and cores in use.
+"""Hold a simulation against the run: makespan, throughput, waits, responses, and CPU by node.
 
 The run is the data set of DIR or RUN_ID. The simulation is SIM: a directory that `make replay` wrote
 (default: exports/replay beside the data set) or an output of OpenDC. Each figure has n, a 95 % interval and

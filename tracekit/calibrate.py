@@ -22,8 +22,8 @@ from tracekit.verify.observed import CLIENT, Observed, read_run
 from tracekit.verify.statistics import quantile
 
 SHARES = (25, 50, 75, 90, 95)
-_SPEEDS = [at / 20 for at in range(10, 27)]  # 0.5 to 1.3 at first, then about the best one:
-_STEPS = (-0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04)
+_SPEEDS = [at / 10 for at in range(5, 14)]  # 0.5 to 1.3 at first, then about the best one:
+_STEPS = (-0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05)
 _ROUNDS = 3  # speed and overhead decide who finds the cores idle, and that the overhead
 
 

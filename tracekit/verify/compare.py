@@ -154,13 +154,13 @@ def _span(real: Observed, sim: Observed) -> tuple[int, int]:
 
 
 def _utilisation(real: Observed, sim: Observed, gates: Gates) -> Iterator[Finding]:
-    """Cores in use, second by second."""
+    """CPU-seconds, second by second."""
     first, last = _span(real, sim)
     for node in sorted(real.busy.keys() & sim.busy.keys()):
         one, other = curve(real.busy[node], first, last), curve(sim.busy[node], first, last)
         error, between = with_interval(wape_pct, one, other, 2)
         yield Finding(
-            name=f"cores in use of {node}, WAPE",
+            name=f"CPU of {node}, WAPE",
             n=(len(one), len(other)),
             real=sum(one) / len(one),
             sim=sum(other) / len(other),

@@ -44,7 +44,10 @@ def _read_simulation(dataset: Dataset, folder: Path) -> tuple[Observed, dict[str
     summary = read_document(folder / "summary.json")
     if summary:
         _refuse_circular(dataset, folder, summary)
-        return read_replay(folder, summary), _given_of_replay(dataset, summary)
+        try:
+            return read_replay(folder, summary), _given_of_replay(dataset, summary)
+        except (KeyError, TypeError) as error:
+            raise TracekitError(f"{folder / 'summary.json'}: not as replay writes it ({error!r})") from error
     tasks = find_tasks(folder) if folder.is_dir() else None
     if tasks is None:
         raise TracekitError(f"{folder}: no simulation here; `make replay` makes one, or give SIM=")
@@ -63,10 +66,18 @@ def _refuse_circular(dataset: Dataset, folder: Path, summary: dict[str, Any]) ->
     listed = {file.name: file.sha256 for file in dataset.manifest.files}
     for name in ("invocations.jsonl", "events_client.jsonl"):
         path = folder / name
-        if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == listed.get(name):
+        if path.exists() and _sha256(path) == listed.get(name):
             raise TracekitError(
                 f"{path} is the run's own {name}: an input held against itself proves nothing"
             )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _given_of_replay(dataset: Dataset, summary: dict[str, Any]) -> dict[str, str]:

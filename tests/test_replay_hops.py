@@ -169,6 +169,16 @@ def test_stamps_of_one_ms_come_in_the_order_of_their_us(tmp_path: Path) -> None:
     assert [told["of first"].start - base, told["of second"].start - base] == [200_000, 2_200_000]
 
 
+def test_a_stamp_that_a_merge_corrected_is_corrected_to_the_us(tmp_path: Path) -> None:
+    sent = {"ts_enqueue": T0 + 7, "ts_enqueue_orig": T0, "ts_enqueue_us": T0 * 1000 + 250, "node": "vm1"}
+    rows = {
+        "events_client.jsonl": [{**sent, "span_id": "s"}],
+        "invocations.jsonl": [served("vm1", 8, 2.0, 2.0, "i", "s")],
+    }
+    told = by_span(replayed(write_dataset(tmp_path, rows), one_node())[0])
+    assert told["s"].enqueue == T0 * MS + 7_250_000
+
+
 def test_a_child_that_its_nodes_clock_puts_before_its_parent_is_still_its_child(tmp_path: Path) -> None:
     rows = chain()
     early = {**rows["invocations.jsonl"][1], "ts_enqueue": T0 - 500, "ts_start": T0 - 500, "ts_end": T0 - 492}

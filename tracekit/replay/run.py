@@ -102,12 +102,12 @@ def _arrivals(
 
 
 def _sent_ns(held: Held) -> int:
-    """To the us where the load generator tells, else to the ms."""
-    told = held.told
-    if isinstance(told, ClientEvent) and told.ts_enqueue_us is not UNSET:
-        corrected_ms = 0 if told.ts_enqueue_orig is UNSET else told.ts_enqueue - told.ts_enqueue_orig
-        return (told.ts_enqueue_us + corrected_ms * 1000) * 1000
-    return int(told.ts_enqueue) * NS_PER_MS
+    """To the us where the load generator tells, corrected as a merge corrected the ms; else to the ms."""
+    told, now_ms = held.told, int(held.told.ts_enqueue)
+    if not isinstance(told, ClientEvent) or told.ts_enqueue_us is UNSET:
+        return now_ms * NS_PER_MS
+    as_sent_ms = told.ts_enqueue if told.ts_enqueue_orig is UNSET else told.ts_enqueue_orig
+    return told.ts_enqueue_us * 1000 + (now_ms - (as_sent_ms or now_ms)) * NS_PER_MS
 
 
 def _mean_rate(dataset: Dataset) -> float:

@@ -1,5 +1,6 @@
 """A key-value store in one SQLite file, which all workers share that have its path; a connection a thread."""
 
+import fcntl
 import sqlite3
 import threading
 from pathlib import Path
@@ -23,7 +24,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._threads = threading.local()
-        with self._connection() as connection:
+        # Of workers that start together one makes the file: SQLite lets nobody wait for a change to WAL, it says
+        # "locked" at once.
+        with open(f"{path}.lock", "wb") as lock, self._connection() as connection:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
             )
@@ -49,7 +54,6 @@ class Store:
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=WAIT_S)
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # a cache: nothing in it outlives the service
             connection.execute(f"PRAGMA max_page_count = {MAX_FILE_BYTES // _PAGE_BYTES}")
             self._threads.connection = connection

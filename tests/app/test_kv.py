@@ -2,13 +2,16 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Checkout
+from conftest import ROOT, Checkout
 from services import serving
 
 from app import kv, main
@@ -24,6 +27,20 @@ def test_a_store_that_others_hold_is_503_and_serves_when_they_let_go(checkout: C
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
         assert "locked" in busy.json()["detail"]
         assert httpx.post(f"{held}/kv/set/k", content=b"1").status_code == 200
+
+
+def test_workers_that_start_together_all_open_the_store(tmp_path: Path) -> None:
+    """Each process spins until one moment that all of them know, then opens the store."""
+    script = (
+        "import sys, time; from app.kv import Store\n"
+        "for number in range(20):\n"
+        "    moment = float(sys.argv[1]) + number * 0.05\n"
+        "    while time.time() < moment: pass\n"
+        "    Store(f'{sys.argv[2]}/{number}')\n"
+    )
+    words = [sys.executable, "-c", script, str(time.time() + 2), str(tmp_path)]
+    workers = [subprocess.Popen(words, cwd=ROOT) for _ in range(4)]
+    assert [worker.wait(timeout=30) for worker in workers] == [0] * 4
 
 
 def test_only_a_full_store_is_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,9 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._threads = threading.local()
-        # Of workers that start together one makes the file: SQLite lets nobody wait for a change to WAL, it says
-        # "locked" at once.
-        with open(f"{path}.lock", "wb") as lock, self._connection() as connection:
+        # Of workers that start together one makes the file: SQLite lets nobody wait for a change to WAL, and
+        # says "locked" at once.
+        with path.with_suffix(".lock").open("wb") as lock, self._connection() as connection:
             fcntl.flock(lock, fcntl.LOCK_EX)
             connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
             connection.execute(

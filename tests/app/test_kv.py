@@ -32,11 +32,11 @@ def test_a_store_that_others_hold_is_503_and_serves_when_they_let_go(checkout: C
 def test_workers_that_start_together_all_open_the_store(tmp_path: Path) -> None:
     """Each process spins until one moment that all of them know, then opens the store."""
     script = (
-        "import sys, time; from app.kv import Store\n"
+        "import sys, time; from pathlib import Path; from app.kv import Store\n"
         "for number in range(20):\n"
         "    moment = float(sys.argv[1]) + number * 0.05\n"
         "    while time.time() < moment: pass\n"
-        "    Store(f'{sys.argv[2]}/{number}')\n"
+        "    Store(Path(sys.argv[2]) / str(number))\n"
     )
     words = [sys.executable, "-c", script, str(time.time() + 2), str(tmp_path)]
     workers = [subprocess.Popen(words, cwd=ROOT) for _ in range(4)]

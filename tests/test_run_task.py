@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,7 +75,8 @@ def test_a_command_that_cannot_run_has_the_shells_codes(checkout: Checkout) -> N
 
 def test_cpu_and_memory_are_those_of_the_whole_tree(checkout: Checkout) -> None:
     used_s = 0.3
-    script = f"{sys.executable} -c '{BURN}' {used_s} & {sys.executable} -c 'x=bytearray(80_000_000)'; wait"
+    python = shlex.quote(sys.executable)
+    script = f"{python} -c '{BURN}' {used_s} & {python} -c 'x=bytearray(80_000_000)'; wait"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run_task(checkout, "cpu", "--", "sh", "-c", script)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -83,6 +85,15 @@ def test_cpu_and_memory_are_those_of_the_whole_tree(checkout: Checkout) -> None:
     assert done.returncode == 0
     assert used_s * 1000 <= row["cpu_time_ms"] <= all_ms
     assert 78_000 <= row["maxrss_kb"] <= 120_000
+
+
+def test_memory_of_who_started_the_wrapper_does_not_hide_that_of_the_task(checkout: Checkout) -> None:
+    """A large process that starts it by vfork lends it its memory, and with that its peak, until exec."""
+    starter = "import subprocess, sys; held = bytearray(300_000_000); sys.exit(subprocess.call(sys.argv[1:]))"
+    words = command(checkout, "--", sys.executable, "-c", "x = bytearray(80_000_000)")
+    environ = clean_environment(RUN_ID="lent", NODE_ID="n1")
+    assert subprocess.run([sys.executable, "-c", starter, *words], env=environ, check=False).returncode == 0
+    assert 78_000 <= rows(checkout, "lent")[0]["maxrss_kb"] <= 120_000
 
 
 def test_less_memory_than_the_wrappers_own_is_not_known(checkout: Checkout) -> None:

@@ -81,7 +81,9 @@ def assert_no_time_is_lost(folder: Path, cpu: list[dict[str, Any]], step_ms: int
     ticks = [row["ts_ms"] for row in lines_of(folder / "proc_metrics.jsonl")]
     cpu = [row for row in cpu if row["pid"] is not None]
     covered_ms = sum(row["dt_ms"] for row in cpu)
-    assert all(0 < row["dt_ms"] < 2100 for row in cpu)
+    steps_ms = [row["dt_ms"] for row in cpu]
+    assert min(steps_ms) > 0
+    assert max(steps_ms) < 2500, steps_ms  # at most one tick is missing, and one came late
     assert covered_ms > 6000
     assert abs(covered_ms - (ticks[-1] - ticks[0] - step_ms)) < 100
     rows = lines_of(folder / "resources.jsonl")

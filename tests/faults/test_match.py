@@ -22,7 +22,7 @@ def test_a_pattern_that_is_none_is_refused_before_anything_is_started(
 def test_an_empty_pattern_means_no_process_and_it_is_said(checkout: Checkout) -> None:
     done = checkout.make("start-collect", "RUN_ID=empty", PROC_MATCH="", PROC_REFRESH="1", **LO)
     assert done.returncode == 0, done.stderr
-    assert "no process rows: neither PROC_MATCH nor CONTAINER is given" in done.stdout
+    assert "no process rows but of tasks (run_task): neither PROC_MATCH nor CONTAINER is given" in done.stdout
     time.sleep(1.2)
     stop(checkout, "empty")
     assert lines_of(checkout.logs("empty") / "proc_metrics.jsonl") == []

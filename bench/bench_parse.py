@@ -107,11 +107,12 @@ def part_of(folder: Path, source: Path, name: str) -> Path:
 
 
 def median_cost(command: list[str], out: Path, rounds: int) -> Cost:
-    """The run with the median wall time; out and an older cctf are empty each time."""
+    """The run with the median wall time; what an earlier one made is gone each time."""
     costs = []
     for _ in range(rounds):
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
+        (out.parent / "events.jsonl").unlink(missing_ok=True)
         costs.append(once(command))
     return sorted(costs)[len(costs) // 2]
 

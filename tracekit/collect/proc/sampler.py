@@ -136,6 +136,8 @@ class Sampler:
         yield from self._add(list(found), stamp)
 
     def _add(self, new: list[Found], stamp: Stamp) -> Iterator[bytes]:
+        if not new:
+            return
         for found in new:
             self._processes[found.process.pid] = found.process
             self._note_dead_threads(found.process)
@@ -244,9 +246,10 @@ class Sampler:
 
     def _take_events(self, stamp: Stamp) -> Iterator[bytes]:
         """What has started since the last time, then what has ended."""
-        if self._execs:
-            started = self._finder.look_at(self._execs.read(), self._processes, stamp.mono_ms)
-            yield from self._add(list(started), stamp)
+        started = self._execs.read() if self._execs else set()
+        if started:
+            found = self._finder.look_at(started, self._processes, stamp.mono_ms)
+            yield from self._add(list(found), stamp)
         yield from self._take_exits(stamp)
 
     def _may_be_meant(self, ending: Ending, stamp: Stamp) -> bool:

@@ -1,5 +1,6 @@
 """N hosts as one run: made on this machine, driven over ssh as VMs are."""
 
+import itertools
 import json
 import os
 import re
@@ -107,6 +108,13 @@ def test_one_command_makes_one_trace_of_three_hosts_and_leaves_nothing(kit: Chec
     for node in names:  # its own service, and not those of the others, which it sees as well
         pids = {row["pid"] for row in lines_of(merged / "proc_metrics.jsonl") if row["node"] == node}
         assert len(pids) == 1
+
+    pairs = document(merged / "quality.json")["merge"]["clock"]["pairs"]
+    assert {frozenset((one["u"], one["v"])) for one in pairs} == {
+        frozenset(pair) for pair in itertools.combinations(names, 2)
+    }
+    for one in pairs:  # all have the clock of this machine
+        assert abs(one["offset_ms"]) <= one["error_bound_ms"] < 50
 
     restarts = [mark for mark in lines_of(merged / "marks.jsonl") if mark["kind"] == "restart"]
     assert [(mark["node"], mark["collector"]) for mark in restarts] == [("edge0", "cpu")]

@@ -129,5 +129,6 @@ def _inventory(hosts: Sequence[Host], folder: Path) -> dict[str, object]:
         "ansible_python_interpreter": str(Path(sys.executable).resolve()),  # its path has no space, ROOT may
         "ansible_ssh_common_args": f"-F {shlex.quote(str(folder / 'ssh_config'))}",
         "proc_refresh": 1,
+        "peers": " ".join(one.address for one in hosts) if len(hosts) > 1 else "",
     }
     return {"all": {"vars": shared, "hosts": own}}

@@ -24,6 +24,8 @@ FOR_ALL = (
     "PROC_INTERVAL_MS",
     "HOST_EXTRAS",
     "SCEN",
+    "PEERS",
+    "PEER_PORT",
     "STRICT",
 )
 FETCHED = ROOT / "fetched"

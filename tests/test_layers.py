@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "schema": {"records"},
     "runs": {"errors", "jsonl", "settings"},
     "sources": {"units"},
-    "inventory": {"jsonl"},
+    "inventory": {"errors", "jsonl"},
     "tasks": {"runs"},
     "adapt": {"errors", "jsonl", "records", "settings", "units"},
     "cli_adapt": {"adapt", "cli", "errors", "inventory", "jsonl", "runs", "settings"},

@@ -311,3 +311,27 @@ def test_told_cpu_is_that_of_the_tree_and_the_curve_adds_up_to_it(
         (row["pid"], row["starttime"]) for row in curve
     }
     assert wrappers.isdisjoint(row["pid"] for row in curve)
+
+
+def test_words_that_are_not_utf8_and_a_broken_inventory_lose_neither_record_nor_exit_code(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    program = tmp_path / os.fsdecode(b"odd\xff")
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o755)
+    folder = checkout.logs("odd")
+    folder.mkdir(parents=True)
+    for inventory in ("{", '{"modules":null}', '{"modules":[1]}'):
+        (folder / "module_inventory.json").write_text(inventory)
+        done = run_task(checkout, "odd", "--task-id", os.fsdecode(b"a\xfe"), "--", str(program))
+        assert done.returncode == 7
+        assert "module_inventory.json" in done.stderr
+        assert "Traceback" not in done.stderr
+    told = [(row["module_id"], row["task_id"], row["status"]) for row in rows(checkout, "odd")]
+    assert told == [("odd\\xff", "a\\xfe", 7)] * 3
+
+
+def test_a_time_of_queueing_before_the_epoch_is_wrong_usage(checkout: Checkout) -> None:
+    done = run_task(checkout, "early", "--enqueued-ms", "-5", "--", "true")
+    assert done.returncode == 2
+    assert "--enqueued-ms" in done.stderr

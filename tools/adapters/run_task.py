@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli, jsonl
 from tracekit.adapt.appending import Appender
-from tracekit.errors import UsageError
+from tracekit.errors import TracekitError, UsageError
 from tracekit.inventory import write_module_inventory
 from tracekit.runs import Run, chosen_run, place_of
 from tracekit.tasks import register, starttime_of, tell_end
@@ -156,13 +156,20 @@ def _append(run: Run, name: str, record: dict[str, Any]) -> bool:
             file.add([jsonl.encode(record)])
         finally:
             file.close()
-        if record["module_id"]:
-            module = {"module_id": record["module_id"], "name": record["module_id"], "type": None}
-            write_module_inventory(run.dir, modules=[module])
     except OSError as error:
         cli.warn(f"the record of pid {record['pid']} is lost: {run.dir / name}: {error.strerror}")
         return False
+    try:
+        module = {"module_id": record["module_id"], "name": record["module_id"], "type": None}
+        write_module_inventory(run.dir, modules=[module])
+    except (OSError, TracekitError) as error:  # the record is there, and names the module itself
+        cli.warn(f"{record['module_id']} is not in the inventory of modules: {error}")
     return True
+
+
+def _readable(word: str) -> str:
+    """A word of the command line, which need not be UTF-8, as text that can be written."""
+    return os.fsencode(word).decode("utf-8", "backslashreplace")
 
 
 def run_task(run: Run, options: argparse.Namespace, place: tuple[str, str]) -> int:
@@ -183,12 +190,14 @@ def run_task(run: Run, options: argparse.Namespace, place: tuple[str, str]) -> i
         cli.warn(f"{options.command[0]}: {problem.strerror}")
     node, stage = place
     stamps = _stamps(options.enqueued_ms, began_ns, took_us)
+    module = _readable(options.module or Path(options.command[0]).name)
+    task_id = None if options.task_id is None else _readable(options.task_id)
     record = {
         "ts_enqueue": stamps["ts_enqueue"], "node": node, **trace, **stamps,
-        "module_id": options.module or Path(options.command[0]).name, "instance_id": None, "stage": stage,
+        "module_id": module, "instance_id": None, "stage": stage,
         "method": None, "path": None, "bytes_in": bytes_in, "bytes_out": _sizes(options.outputs),
         "cpu_time_ms": ended.cpu_us / 1000, "status": status, "pid": child.pid, "starttime": starttime,
-        "signal": ended.signum, "source": "run_task", "task_id": options.task_id,
+        "signal": ended.signum, "source": "run_task", "task_id": task_id,
         "queue_source": stamps["queue_source"], "maxrss_kb": ended.maxrss_kb,
     }  # fmt: skip
     name = f"invocations.run_task{'-' + options.tag if options.tag else ''}.jsonl"
@@ -218,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.command[:1] == ["--"]:
         del options.command[0]
+    if options.enqueued_ms is not None and options.enqueued_ms < 0:
+        raise UsageError(f"--enqueued-ms {options.enqueued_ms}: wanted ms since the epoch")
     if not options.command:
         raise UsageError("no command: run_task.py [options] -- COMMAND [ARGUMENT...]")
     given = {name: getattr(options, name.lower()) for name in ("RUN_ID", "NODE_ID", "STAGE", "TAG")}

@@ -155,3 +155,39 @@ def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path
     assert log.count("wrong: its header does not declare elsewhere.jsonl; rows for it are lost") == 1
     assert not (folder / "elsewhere.jsonl").exists()
     assert "\n  a word for people\n" in shown
+
+
+ODD = """#!/usr/bin/env bash
+# Summary: prints what is no row, in ways that stop other readers.
+# Usage: tools/collectors/odd.sh
+# Series: odd
+# Writes: odd.jsonl
+
+# shellcheck source=tools/lib/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
+no_arguments "$@"
+
+printf '{"a":\n{"a":"\377"}\n[1]\n'
+printf '[%.0s' {1..100000}
+echo
+while sleep 1; do echo '{"good":1}'; done
+"""
+
+
+def test_lines_that_are_no_rows_are_told_once_and_stop_no_collector(tmp_path: Path) -> None:
+    copy = copy_checkout(tmp_path / "kit")
+    odd = copy.root / "tools" / "collectors" / "odd.sh"
+    odd.write_text(ODD)
+    odd.chmod(0o755)
+    try:
+        start(copy, "odd")
+        file = copy.logs("odd") / "odd.jsonl"
+        assert wait_for(lambda: file.exists() and file.read_bytes().count(b'"good":1') >= 2, 8)
+        stop(copy, "odd")
+        (mark,) = marks_of(copy, "odd", "unreadable")
+        assert marks_of(copy, "odd", "restart") == []
+    finally:
+        copy.make("stop-collect")
+        shutil.rmtree(state_home(copy.root), ignore_errors=True)
+    assert (mark["collector"], mark["reason"]) == ("odd", "odd.jsonl")
+    assert file.read_bytes().split(b"\n")[:3] == [b'{"a":', b'{"a":"\xff"}', b"[1]"]

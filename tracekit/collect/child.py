@@ -26,7 +26,7 @@ from tracekit.collect.clock import Stamp, now
 
 Append = Callable[[str, bytes, int], None]  # file, lines, how many
 RowMaker = Callable[[Any, Stamp], bytes | None]
-Lost = Callable[[Collector, str], None]  # the file that it does not declare
+Lost = Callable[[Collector, str, str, str], None]  # kind of the mark, the file, what is wrong
 What = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
 _BLOCK = 1 << 16
 _STAMPED = b'{"ts_ms":'
@@ -57,7 +57,7 @@ class Child:
         self._make_row = make_row
         self._append = append
         self._tell_lost = tell_lost
-        self._undeclared: set[str] = set()
+        self._told: set[str] = set()  # files that its header lacks; "": a line that is no row
         self._events = events
 
     @property
@@ -143,15 +143,30 @@ class Child:
                     file, _, row = line[1:].partition(b" ")
                     yield from self._routed(file.decode("utf-8", "replace"), row + b"\n")
                 elif line:
-                    plain.append(_stamped(line))
+                    plain.append(self._stamped(line))
             yield self.collector.writes[0], b"".join(line + b"\n" for line in plain), len(plain)
 
     def _routed(self, file: str, row: bytes) -> Iterator[tuple[str, bytes, int]]:
         if file in self.collector.writes:
             yield file, row, 1
-        elif file not in self._undeclared:
-            self._undeclared.add(file)
-            self._tell_lost(self.collector, file)
+        elif file not in self._told:
+            self._told.add(file)
+            detail = f"its header does not declare {file}; rows for it are lost"
+            self._tell_lost(self.collector, "undeclared", file, detail)
+
+    def _stamped(self, line: bytes) -> bytes:
+        """A row that came without a time gets the moment of its arrival; what is no row stays as it is."""
+        stamp = now()
+        try:
+            row = msgspec.json.decode(line, type=dict)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if "" not in self._told:
+                self._told.add("")
+                file = self.collector.writes[0]
+                detail = f"prints what is no JSON object ({error}); the line is in {file} as it came"
+                self._tell_lost(self.collector, "unreadable", file, detail)
+            return line
+        return jsonl.encode({"ts_ms": stamp.ts_ms, **row, "mono_ms": stamp.mono_ms}).rstrip(b"\n")
 
     def signal(self, signum: signal.Signals) -> None:
         """Signal its whole session. Until reap() has collected it, its pid cannot be anybody else's."""
@@ -181,13 +196,3 @@ def wait_for_end(process: "subprocess.Popen[bytes]", seconds: float) -> int | No
     finally:
         os.close(pidfd)
     return process.wait() if ended else None
-
-
-def _stamped(line: bytes) -> bytes:
-    """A row that came without a time gets the moment of its arrival."""
-    stamp = now()
-    try:
-        row = msgspec.json.decode(line, type=dict)
-    except msgspec.DecodeError:
-        return line  # not ours to judge: parse rejects it by file and line
-    return jsonl.encode({"ts_ms": stamp.ts_ms, **row, "mono_ms": stamp.mono_ms}).rstrip(b"\n")

@@ -87,10 +87,9 @@ class Recorder:
     def _tell_reset(self, detail: str) -> None:
         self._journal.mark("nic", "reset", detail=detail)
 
-    def _tell_lost(self, collector: Collector, file: str) -> None:
-        detail = f"{collector.name}: its header does not declare {file}; rows for it are lost"
-        sys.stderr.write(f"{detail}\n")  # the recorder's log
-        self._journal.mark(collector.series, "undeclared", reason=file, detail=detail)
+    def _tell_lost(self, collector: Collector, kind: str, file: str, detail: str) -> None:
+        sys.stderr.write(f"{collector.name}: {detail}\n")  # the recorder's log
+        self._journal.mark(collector.series, kind, reason=file, detail=f"{collector.name}: {detail}")
 
     # --- the life of the run
 

@@ -97,7 +97,12 @@ def collectors() -> list[Collector]:
     for path in found:
         if not os.access(path, os.X_OK):
             raise TracekitError(f"{path.name}: not executable; chmod +x tools/collectors/{path.name}")
-    return [describe(path) for path in found]
+    described = [describe(path) for path in found]
+    for one in described:
+        other = next(other for other in described if other.series == one.series)
+        if other is not one:
+            raise TracekitError(f"{one.path.name}: {other.path.name} has the series {one.series} already")
+    return described
 
 
 def chosen(settings: Settings) -> list[Collector]:

@@ -87,7 +87,7 @@ status: check
 ## Show a run while it is collected, live in the terminal; q ends it
 .PHONY: top
 top: check
-	@$(PYTHON) tools/top.py
+	@python3 -I tools/top.py
 
 ## Normalise the raw files: logs/<RUN_ID>/ -> logs/<RUN_ID>/cctf/
 .PHONY: parse
@@ -97,7 +97,8 @@ parse: check
 ## Merge the cctf of N nodes, IN, into unified_cctf/<RUN_ID>
 .PHONY: merge
 merge: check
-	@$(if $(filter 1,$(PARQUET)),tools/setup.sh sim && $(PYTHON),python3 -I) tools/merge.py
+	@[ "$$(python3 -I tools/settings.py value PARQUET)" != 1 ] || tools/setup.sh sim
+	@python3 -I tools/merge.py
 
 ## Turn logs of SOURCE into invocations of the run: IN="access.log*"
 .PHONY: adapt
@@ -123,7 +124,7 @@ replay: check
 ## Hold a simulation (SIM, else the replay) against the run: errors, gates, PASS or FAIL
 .PHONY: verify
 verify: check
-	@tools/setup.sh $(if $(SIM),sim)
+	@tools/setup.sh $$([ -z "$$(python3 -I tools/settings.py value SIM)" ] || echo sim)
 	@$(PYTHON) tools/verify.py
 
 ## Fit the replay's parameters on the runs TRAIN, and tell the error on RUN_ID

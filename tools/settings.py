@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """check: refuse a bad variable before anything is done. table: print the variables for `make help`.
+value NAME: print what a variable has, wherever that was given.
 
 Needs nothing but Python, for it runs before set-up."""
 
@@ -10,16 +11,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli
-from tracekit.settings import SETTINGS
+from tracekit.settings import BY_NAME, SETTINGS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the one argument says."""
     parser = cli.parser(__doc__ or "")
-    parser.add_argument("verb", choices=("check", "table"))
-    verb = parser.parse_args(argv).verb
-    if verb == "check":
-        cli.load_settings()
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("check")
+    verbs.add_parser("table")
+    verbs.add_parser("value").add_argument("name", choices=BY_NAME, metavar="NAME")
+    arguments = parser.parse_args(argv)
+    if arguments.verb != "table":
+        settings = cli.load_settings()
+        if arguments.verb == "value":
+            cli.out(settings[arguments.name])
         return cli.DONE
     for setting in SETTINGS:
         default = setting.default or setting.shown_default

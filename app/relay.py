@@ -14,6 +14,7 @@ _TIMEOUT = httpx.Timeout(30, connect=5)
 def checked_base(url: str) -> str:
     """http://host[:port], as DEFAULT_NEXT_URL may be. Raises ValueError."""
     parts = urlsplit(url)
+    _ = parts.port  # ValueError where it is none
     rest = (parts.username, parts.query, parts.fragment, parts.path.rstrip("/"))
     if parts.scheme not in ("http", "https") or not parts.hostname or any(rest):
         raise ValueError(f"DEFAULT_NEXT_URL={url!a}: wanted http://host:port")

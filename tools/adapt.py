@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, summary in known.items():
             cli.out(f"  {name:<10} {summary}")
         return cli.DONE
-    if source not in known.keys() - NO_LOG:
-        raise UsageError(f"SOURCE={source!a} is none of {', '.join(known.keys() - NO_LOG)}")
+    if source in NO_LOG:
+        raise UsageError(f"{source} reads no log; see tools/adapters/{source}.py --help")
+    if source not in known:
+        raise UsageError(f"SOURCE={source!a} is none of {', '.join(sorted(known.keys() - NO_LOG))}")
     try:
         options = shlex.split(settings["ADAPT_OPTIONS"])
     except ValueError as error:

@@ -118,14 +118,18 @@ install_vegeta() {
     die 1 "vegeta could not be installed: put it on the PATH (https://github.com/tsenart/vegeta/releases), or install go"
 }
 
+has_uplot() {
+  [[ -f .venv/share/uplot/LICENSE ]]
+}
+
 install_uplot() {
-  [[ -f .venv/share/uplot/LICENSE ]] && return
+  has_uplot && return
   printf 'setup: getting uPlot, the charting library of the report\n'
   .venv/bin/python -I tools/lib/fetch_uplot.py .venv/share/uplot
 }
 
 check_only() {
-  local code=0 extra command
+  local code=0 extra command what
   local -a packages
   mapfile -t packages < <(missing_packages | sort -u)
   if ((${#packages[@]})); then
@@ -133,13 +137,15 @@ check_only() {
     code=1
   fi
   for extra in base "$@"; do
-    [[ $extra != vegeta && $extra != uplot ]] || continue # no packages of Python
-    if ! venv_works || ! is_installed "$extra"; then
-      command='make setup'
-      [[ $extra == base ]] || command="tools/setup.sh $extra"
-      printf 'missing: packages of requirements/%s.txt in .venv\n  install with: %s\n' "$extra" "$command"
-      code=1
-    fi
+    case $extra in
+    vegeta) has_vegeta && continue || what=vegeta ;;
+    uplot) has_uplot && continue || what=uPlot ;;
+    *) venv_works && is_installed "$extra" && continue || what="packages of requirements/$extra.txt in .venv" ;;
+    esac
+    command='make setup'
+    [[ $extra == base ]] || command="tools/setup.sh $extra"
+    printf 'missing: %s\n  install with: %s\n' "$what" "$command"
+    code=1
   done
   ((code)) || printf 'nothing is missing\n'
   return "$code"

@@ -29,6 +29,8 @@ def main(doc: str, adapter: type[Adapter], argv: Sequence[str] | None) -> int:
     words = arguments.files or _words(settings)
     if not words:
         raise UsageError("no input: name files or globs (make: IN=\"...\"), '-' for stdin")
+    if arguments.follow and (adapter.is_whole or len(words) != 1):
+        raise UsageError("--follow takes one log, of a source of lines")
     inputs = words if arguments.follow else expand(words)
     run, source = chosen_run(settings), cli.prog()
     run.dir.mkdir(parents=True, exist_ok=True)
@@ -86,8 +88,6 @@ def _read(adapter: Adapter, names: Sequence[str], node: str) -> None:
 
 
 def _follow(adapter: Adapter, words: Sequence[str], node: str) -> None:
-    if adapter.is_whole or len(words) != 1:
-        raise UsageError("--follow takes one log, of a source of lines")
     adapter.begin(salts(words, node)[words[0]])
     if words[0] == STDIN:
         for block in read(STDIN, cli.warn):

@@ -262,7 +262,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "trace that export-wfformat writes",
         _matches(_TRACE, "a trace_id"),
-        shown_default="the longest",
+        shown_default="the one with the most invocations",
     ),
     Setting("IMPUTE", "0", "1: export-* fill in what the trace lacks", _one_of("0", "1"), False),
     Setting("IN", "", "merge: cctf directories, archives or patterns; adapt: files or globs", _paths),

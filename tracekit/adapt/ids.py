@@ -1,5 +1,6 @@
 """Trace and span ids: those that the source has, else made of the record itself, the same in every run."""
 
+import os
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -18,7 +19,7 @@ class Ids:
 
     def __init__(self, salt: str) -> None:
         """salt: tells inputs apart that may hold equal records."""
-        self._salt = salt.encode() + b"\0"
+        self._salt = os.fsencode(salt) + b"\0"
         self._seen: dict[str, int] = {}
         self._before: dict[str, int] = {}
 

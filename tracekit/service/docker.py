@@ -7,6 +7,7 @@ import select
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 from tracekit import ROOT
@@ -107,7 +108,8 @@ def _open_directory(folder: Path) -> str:
 
 def _wait(plan: Plan, started: Started) -> None:
     container = str(started.container)
-    for _ in range(int(START_S / 0.3)):
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
         if answers(plan.host, plan.port):
             return
         state = _docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()

@@ -97,8 +97,8 @@ parse: check
 ## Merge the cctf of N nodes, IN, into unified_cctf/<RUN_ID>
 .PHONY: merge
 merge: check
-	@[ "$$(python3 -I tools/settings.py value PARQUET)" != 1 ] || tools/setup.sh sim
-	@python3 -I tools/merge.py
+	@if [ "$$(python3 -I tools/settings.py value PARQUET)" = 1 ]; then \
+	  tools/setup.sh sim && $(PYTHON) tools/merge.py; else python3 -I tools/merge.py; fi
 
 ## Turn logs of SOURCE into invocations of the run: IN="access.log*"
 .PHONY: adapt

@@ -83,7 +83,7 @@ def adapt(
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_a_fixture_gives_what_is_beside_it_and_the_same_bytes_again(checkout: Checkout, path: Path) -> None:
-    """Beside it: the records, then the rejects as {"line", "reason"}, then what was left out."""
+    """Beside it: the records, then the rejects as {"line", "reason"}."""
     run_id = path.stem.replace("--", "-").replace(".", "-")[:60]
     done = adapt(checkout, path, run_id)
     source, folder = path.name.split("--")[0], checkout.logs(run_id)

@@ -23,7 +23,7 @@ from tracekit.settings import Settings
 from tracekit.summary import cpu_of_service
 
 OWN = {"RATE": "100", "DURATION": "15"}  # where the user gives none
-PLAIN_S = 10
+PLAIN_S = 15
 PLAIN = (
     ("/hash/sha256", b"x" * 65_536),
     ("/blob/gzip", b"trace " * 10_000),

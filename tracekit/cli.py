@@ -1,6 +1,7 @@
 """What every command in tools/ shares: settings, messages, exit codes.
 
-Only this module prints, reads argv or the environment, and turns errors into exit codes.
+Only this module prints, reads what was typed, and turns errors into exit codes. Elsewhere the environment is
+read where another program gets one.
 """
 
 import argparse

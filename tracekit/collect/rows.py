@@ -120,7 +120,7 @@ def _rates(before: Counters | None, counters: Counters | None) -> tuple[int, int
     return round(received * 1000 / elapsed_ms), round(sent * 1000 / elapsed_ms)
 
 
-def last_row_ms(file: Path) -> int | None:
+def stamp_of_last_row(file: Path) -> int | None:
     """ts_ms of the last whole row of a raw file; None where there is none."""
     try:
         with file.open("rb") as stream:

@@ -15,7 +15,7 @@ from tracekit import jsonl
 from tracekit.collect import clock, marked
 from tracekit.collect.appender import append_once
 from tracekit.collect.clock import Stamp
-from tracekit.collect.rows import last_row_ms, mark_row
+from tracekit.collect.rows import stamp_of_last_row, mark_row
 from tracekit.errors import TracekitError
 from tracekit.runs import Run
 
@@ -76,7 +76,7 @@ def _is_open(run: Run) -> bool:
 def _note_end(run: Run, stamp: Stamp, died: bool) -> None:
     """Write when the run ended, how the clock was set then, and a mark where nobody saw the end."""
     if died:
-        last_ms = last_row_ms(run.dir / "links.jsonl")
+        last_ms = stamp_of_last_row(run.dir / "links.jsonl")
         span = {"from_ms": last_ms, "to_ms": stamp.ts_ms}
         mark = mark_row(stamp, "recorder", "died", **span, reason="the recorder was killed")
         append_once(run.dir / "marks.jsonl", mark)

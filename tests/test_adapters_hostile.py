@@ -18,6 +18,7 @@ from tracekit.adapt.adapter import Adapter
 from tracekit.adapt.reading import split
 from tracekit.adapt.sink import Sink
 from tracekit.records import Invocation, PlacementEvent
+from tracekit.settings import SETTINGS
 
 FIXTURES = sorted((ROOT / "tests" / "fixtures" / "adapters").glob("*.in"))
 MODULES: dict[str, type[Adapter]] = {}
@@ -54,7 +55,7 @@ def run(source: str, data: bytes) -> tuple[Sink, dict[str, Kept]]:
     parser = ArgumentParser()
     kind.add_options(parser)
     options = parser.parse_args([])
-    options.settings = {"LOG_FORMAT": "", "NGINX_CONF": ""}
+    options.settings = {one.name: one.default for one in SETTINGS}
     files = {name: Kept() for name in ("invocations", "placement", "rejected")}
     sink = Sink(source, "n1", "edge", dict(files))
     adapter = kind(Namespace(**vars(options)), sink)

@@ -157,7 +157,7 @@ def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path
     assert "\n  a word for people\n" in shown
 
 
-ODD = """#!/usr/bin/env bash
+ODD = r"""#!/usr/bin/env bash
 # Summary: prints what is no row, in ways that stop other readers.
 # Usage: tools/collectors/odd.sh
 # Series: odd

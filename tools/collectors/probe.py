@@ -11,8 +11,6 @@
 
 Needs PEER_PORT (UDP) open between the VMs, and PEERS on both."""
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
+from tracekit.collect.ending import ending_signals
 from tracekit.collect.probe import Prober
 from tracekit.errors import UsageError
 from tracekit.settings import peers_of
@@ -39,17 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.write_rows,
         cli.warn,
     )
-    prober.run(_ending_signals())
+    prober.run(ending_signals())
     return cli.DONE
-
-
-def _ending_signals() -> int:
-    """A descriptor that becomes readable at SIGTERM or SIGINT."""
-    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(writable)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: None)  # the descriptor tells
-    return readable
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ started, nor the commands that started the run.
 
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli
+from tracekit.collect.ending import ending_signals
 from tracekit.collect.proc.engine import Engines
 from tracekit.collect.proc.events import EndTimes, ExecListener
 from tracekit.collect.proc.lines import Output
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Sample until SIGTERM or SIGINT."""
     cli.parser(__doc__ or "").parse_args(argv)
     settings = cli.load_settings()
-    ending = _ending_signals()
+    ending = ending_signals()
     starters = [int(pid) for pid in os.environ.get("TRACEKIT_STARTERS", "").split()]
     listeners = _listeners()
     output = Output(cli.write_rows, cli.warn)
@@ -94,15 +94,6 @@ def _listeners() -> Listeners:
     except OSError as error:
         cli.warn(f"no exec events ({error}): a process is found at the next look, a second later")
         return Listeners(exits)
-
-
-def _ending_signals() -> int:
-    """A descriptor that becomes readable at SIGTERM or SIGINT."""
-    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(writable)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: None)  # the descriptor tells
-    return readable
 
 
 def _wait(seconds: float, ending: int, listeners: Listeners) -> str:

@@ -15,7 +15,7 @@ from tracekit import jsonl
 from tracekit.collect import clock, marked
 from tracekit.collect.appender import append_once
 from tracekit.collect.clock import Stamp
-from tracekit.collect.rows import stamp_of_last_row, mark_row
+from tracekit.collect.rows import mark_row, stamp_of_last_row
 from tracekit.errors import TracekitError
 from tracekit.runs import Run
 

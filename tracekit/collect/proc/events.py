@@ -8,6 +8,7 @@ Source: linux/cn_proc.h, linux/connector.h, linux/filter.h; Documentation/driver
 
 import ctypes
 import os
+import select
 import socket
 import struct
 import time
@@ -43,6 +44,8 @@ class _Events:
             header = _HEADER.pack(_HEADER.size + len(message), _NLMSG_DONE, 0, 0, os.getpid())
             self._socket.send(header + message)
             self._socket.setblocking(False)
+            self._poll = select.poll()
+            self._poll.register(self._socket, select.POLLIN)
         except OSError:
             self._socket.close()
             raise
@@ -69,6 +72,10 @@ class _Events:
     def fileno(self) -> int:
         """For poll(2)."""
         return self._socket.fileno()
+
+    def is_empty(self) -> bool:
+        """Whether nothing has come."""
+        return not self._poll.poll(0)
 
     def _read(self) -> Iterator[tuple[int, int]]:
         """(ns of CLOCK_MONOTONIC, process) of what has happened since the last time.

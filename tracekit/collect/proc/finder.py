@@ -7,7 +7,7 @@ forked since.
 """
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tracekit import units
@@ -58,6 +58,7 @@ class Finder:
         self._say = say
         self._root = root
         self._refused: dict[int, int] = {}  # pid: ms of boot time until which it is looked at again
+        self._young_until_ms = 0  # the last of these
         self._is_settled = False
         self._settles_ms: int | None = None  # a container that has just started is still starting processes
         self._container_id: str | None = None
@@ -77,7 +78,7 @@ class Finder:
         """A process in sight ended: its pid may be another's by now, with no newer pid than before."""
         self._list_at_ms = 0
 
-    def look(self, known: Container[int], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
+    def look(self, known: Mapping[int, object], is_any_known: bool, mono_ms: int) -> Iterator[Found]:
         """The target's processes that are not known yet."""
         tasks = self._target.tasks
         tasks.look(mono_ms)
@@ -91,29 +92,36 @@ class Finder:
             self._container_id = container.id
             self._refused.clear()  # what was not in the one may be in the other
             self._list_at_ms = 0
-        candidates = set(self._refused)
+        listed: Mapping[int, int] = {}
         if (self._refresh or tasks or not self._is_settled) and self._may_be_new(mono_ms):
-            candidates = self._list()
+            listed = self._list()
         by_name = self._refresh or not self._is_settled
-        for pid in sorted(candidates):
-            if pid not in known and (pid in tasks or self._is_due(pid, mono_ms)):
-                found = self._consider(pid, mono_ms, by_name)
-                if found:
-                    born_ms = units.ticks_to_ms(found.process.starttime, self._clk_tck)
-                    settles_ms = min(born_ms, mono_ms) + YOUNG_MS
-                    self._settles_ms = min(self._settles_ms or settles_ms, settles_ms)
-                    yield found
+        for pid in sorted(self._due(listed, known, mono_ms)):
+            found = self._consider(pid, mono_ms, by_name)
+            if found:
+                born_ms = units.ticks_to_ms(found.process.starttime, self._clk_tck)
+                settles_ms = min(born_ms, mono_ms) + YOUNG_MS
+                self._settles_ms = min(self._settles_ms or settles_ms, settles_ms)
+                yield found
         self._is_settled = not container or (self._settles_ms is not None and mono_ms >= self._settles_ms)
         if self._is_settled and not self._refresh and not tasks:
             self._refused = {pid: until for pid, until in self._refused.items() if until > mono_ms}
 
-    def _is_due(self, pid: int, mono_ms: int) -> bool:
-        left_ms = self._refused.get(pid, mono_ms) - mono_ms
-        if not self._are_execs_told or pid not in self._refused:
-            return left_ms >= 0
-        return 0 <= left_ms < LOOK_MS
+    def _due(self, listed: Mapping[int, int], known: Mapping[int, object], mono_ms: int) -> set[int]:
+        """Who is to be looked at: those of the listed ones that are new, the young, and tasks.
 
-    def look_at(self, pids: Iterable[int], known: Container[int], mono_ms: int) -> Iterator[Found]:
+        Most refused ones are old, and are passed over without a look at each."""
+        due = listed.keys() - known.keys() - self._refused.keys()
+        if mono_ms <= self._young_until_ms or self._target.tasks:
+            due |= {pid for pid, until in self._refused.items() if self._is_due(pid, until, mono_ms)}
+        return due - known.keys()
+
+    def _is_due(self, pid: int, until_ms: int, mono_ms: int) -> bool:
+        left_ms = until_ms - mono_ms
+        is_young = left_ms >= 0 and not (self._are_execs_told and left_ms >= LOOK_MS)
+        return is_young or pid in self._target.tasks
+
+    def look_at(self, pids: Iterable[int], known: Mapping[int, object], mono_ms: int) -> Iterator[Found]:
         """The target's among the processes that have just started a program; without refresh, tasks only."""
         self._target.tasks.look(mono_ms)
         if self._refresh or self._target.tasks:
@@ -126,7 +134,7 @@ class Finder:
         """Whether it was looked at, and is not the target's."""
         return pid in self._refused
 
-    def _list(self) -> set[int]:
+    def _list(self) -> Mapping[int, int]:
         """Every process there is now; one that has the pid of a refused one that ended is not refused."""
         before, self._inodes = self._inodes, procfs.list_pids(self._root)
         self._refused = {
@@ -134,7 +142,7 @@ class Finder:
             for pid, until in self._refused.items()
             if pid in self._inodes and self._inodes[pid] == before.get(pid, self._inodes[pid])
         }
-        return set(self._inodes)
+        return self._inodes
 
     def _may_be_new(self, mono_ms: int) -> bool:
         """Whether /proc must be listed: something was forked since it was, or that cannot be told."""
@@ -159,7 +167,8 @@ class Finder:
             if not is_meant and not self._target.tasks.holds(pid, ppid):
                 if pid not in self._refused:
                     self._watch.passed_over(pid, stat.fields)
-                self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS if may_match else 0)
+                until_ms = self._refused.setdefault(pid, min(born_ms, mono_ms) + YOUNG_MS if may_match else 0)
+                self._young_until_ms = max(self._young_until_ms, until_ms)
                 return None
             if self._target.is_ours(pid, ppid):
                 if pid not in self._refused:

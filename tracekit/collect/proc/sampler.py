@@ -192,7 +192,8 @@ class Sampler:
 
     def _sample(self, stamp: Stamp, processes: Iterable[Process]) -> Iterator[bytes]:
         when = b'{"ts_ms":%d' % stamp.ts_ms
-        page_kb = self._page_kb
+        page_kb, utime, stime = self._page_kb, procfs.UTIME, procfs.STIME
+        cutime, cstime = procfs.CUTIME, procfs.CSTIME
         gone: list[Process] = []
         for process in processes:
             try:
@@ -202,11 +203,11 @@ class Sampler:
                 continue
             before, fields = process.fields, stat[stat.rindex(b")") + 2 :].split(b" ", 15)
             process.fields = fields
-            if fields[procfs.CUTIME : procfs.CSTIME + 1] != before[procfs.CUTIME : procfs.CSTIME + 1]:
+            if fields[cstime] != before[cstime] or fields[cutime] != before[cutime]:
                 self._children.changed(process)
             rss_kb = int(statm.split(b" ", 2)[1]) * page_kb
             yield b'%b%b%d,"utime":%b,"stime":%b%b' % (
-                when, process.head, rss_kb, fields[procfs.UTIME], fields[procfs.STIME], process.tail
+                when, process.head, rss_kb, fields[utime], fields[stime], process.tail
             )  # fmt: skip
             self._rows += 1
         if gone:
@@ -246,7 +247,7 @@ class Sampler:
 
     def _take_events(self, stamp: Stamp) -> Iterator[bytes]:
         """What has started since the last time, then what has ended."""
-        started = self._execs.read() if self._execs else set()
+        started = self._execs.read() if self._execs and not self._execs.is_empty() else set()
         if started:
             found = self._finder.look_at(started, self._processes, stamp.mono_ms)
             yield from self._add(list(found), stamp)
@@ -271,7 +272,7 @@ class Sampler:
 
     def _take_exits(self, stamp: Stamp) -> Iterator[bytes]:
         """The endings of the target's processes since the last time."""
-        if self._exits is None:
+        if self._exits is None or self._exits.is_empty():
             return
         tasks: list[TaskExit] = []
         self._endings.start_batch(stamp.mono_ms)

@@ -7,6 +7,7 @@ Source: Documentation/accounting/taskstats.rst, linux/taskstats.h, linux/acct.h,
 """
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -66,6 +67,8 @@ class ExitListener:
             cpus = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
             self._ask(family, _GET, _REGISTER_CPUMASK, cpus.encode() + b"\0")
             self._socket.setblocking(False)
+            self._poll = select.poll()
+            self._poll.register(self._socket, select.POLLIN)
             self._buffer = memoryview(bytearray(1 << 16))  # of its own: most readings find nothing
         except OSError:
             self._socket.close()
@@ -74,6 +77,10 @@ class ExitListener:
     def fileno(self) -> int:
         """For poll(2)."""
         return self._socket.fileno()
+
+    def is_empty(self) -> bool:
+        """Whether nothing has come, and nothing was dropped."""
+        return not self._poll.poll(0)
 
     def _family(self) -> int:
         reply = self._ask(_GENL_CONTROLLER, _GET_FAMILY, _FAMILY_NAME, b"TASKSTATS\0")

@@ -28,6 +28,7 @@ class Waited:
         """slack_ms: the rounding of cutime and cstime; a difference up to it is none."""
         self._slack_ms = slack_ms
         self._accounts: dict[int, _Account] = {}
+        self._grown: set[int] = set()  # those that were read since the last time
         self._ended: dict[int, int] = {}  # the last ones: process, and whose account its own went into
 
     def begin(self, pid: int, waited_ms: float) -> None:
@@ -39,6 +40,7 @@ class Waited:
         """What the kernel has in the account of pid now."""
         self._ended.pop(pid, None)
         self._accounts.setdefault(pid, _Account()).read_ms = waited_ms
+        self._grown.add(pid)
 
     def tell(self, pid: int, parent: int, cpu_ms: float) -> None:
         """Process pid ended; rows hold cpu_ms of its life's CPU, beside what its own account was told of."""
@@ -69,9 +71,11 @@ class Waited:
 
         counts(pid): whether the children of pid are the target's; else its account is only followed."""
         unattributed_ms = 0.0
-        for pid, account in self._accounts.items():
+        for pid in self._grown & self._accounts.keys():
+            account = self._accounts[pid]
             open_ms = account.read_ms - account.told_ms
             if open_ms > self._slack_ms:
                 unattributed_ms += open_ms if counts(pid) else 0.0
                 account.told_ms = account.read_ms
+        self._grown.clear()
         return unattributed_ms

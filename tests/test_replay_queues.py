@@ -156,7 +156,8 @@ def test_a_recorded_trace_waits_as_lindley_says(tmp_path_factory: pytest.TempPat
     dice, at, rows = Random(seed), 0.0, []
     for number in range(200):
         at += dice.expovariate(1 / 12)
-        rows.append(invocation(at, round(dice.expovariate(1 / 10), 3), number))
+        cpu_ms = max(round(dice.expovariate(1 / 10), 3), 0.001)  # without any CPU it would wait for no core
+        rows.append(invocation(at, cpu_ms, number))
     dataset = write_dataset(tmp_path_factory.mktemp("run"), {"invocations.jsonl": rows})
     visits, count, _ = replayed(dataset, one_node())
     path = [((row["ts_enqueue"] - T0) * 10**6, round(row["cpu_time_ms"] * 10**6)) for row in rows]

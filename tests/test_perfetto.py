@@ -126,8 +126,7 @@ def export(target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    if pb is None:
-        pytest.skip("the packages of requirements/perfetto.txt (tools/setup.sh perfetto)")
+    need(pb, "the packages of requirements/perfetto.txt (tools/setup.sh perfetto)")
     yield export(three_nodes(tmp_path_factory.mktemp("perfetto")))
 
 

@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import Checkout, copy_checkout
@@ -135,12 +137,22 @@ done
 """
 
 
-def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path: Path) -> None:
-    copy = copy_checkout(tmp_path / "kit")
-    wrong = copy.root / "tools" / "collectors" / "wrong.sh"
-    wrong.write_text(WRONG)
-    wrong.chmod(0o755)
+@contextmanager
+def with_collector(folder: Path, name: str, text: str) -> Iterator[Checkout]:
+    """A checkout of its own with one collector more; nothing of it runs after the block."""
+    copy = copy_checkout(folder / "kit")
+    path = copy.root / "tools" / "collectors" / f"{name}.sh"
+    path.write_text(text)
+    path.chmod(0o755)
     try:
+        yield copy
+    finally:
+        copy.make("stop-collect")
+        shutil.rmtree(state_home(copy.root), ignore_errors=True)
+
+
+def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path: Path) -> None:
+    with with_collector(tmp_path, "wrong", WRONG) as copy:
         start(copy, "wrong")
         folder = copy.logs("wrong")
         assert wait_for(lambda: len(lines_of(folder / "wrong.jsonl")) >= 3, 8)
@@ -148,9 +160,6 @@ def test_rows_for_a_file_that_the_header_does_not_declare_are_told_once(tmp_path
         shown = copy.make("status", "RUN_ID=wrong").stdout
         stop(copy, "wrong")
         (mark,) = marks_of(copy, "wrong", "undeclared")
-    finally:
-        copy.make("stop-collect")
-        shutil.rmtree(state_home(copy.root), ignore_errors=True)
     assert (mark["collector"], mark["reason"]) == ("wrong", "elsewhere.jsonl")
     assert log.count("wrong: its header does not declare elsewhere.jsonl; rows for it are lost") == 1
     assert not (folder / "elsewhere.jsonl").exists()
@@ -175,19 +184,12 @@ while sleep 1; do echo '{"good":1}'; done
 
 
 def test_lines_that_are_no_rows_are_told_once_and_stop_no_collector(tmp_path: Path) -> None:
-    copy = copy_checkout(tmp_path / "kit")
-    odd = copy.root / "tools" / "collectors" / "odd.sh"
-    odd.write_text(ODD)
-    odd.chmod(0o755)
-    try:
+    with with_collector(tmp_path, "odd", ODD) as copy:
         start(copy, "odd")
         file = copy.logs("odd") / "odd.jsonl"
         assert wait_for(lambda: file.exists() and file.read_bytes().count(b'"good":1') >= 2, 8)
         stop(copy, "odd")
         (mark,) = marks_of(copy, "odd", "unreadable")
         assert marks_of(copy, "odd", "restart") == []
-    finally:
-        copy.make("stop-collect")
-        shutil.rmtree(state_home(copy.root), ignore_errors=True)
     assert (mark["collector"], mark["reason"]) == ("odd", "odd.jsonl")
     assert file.read_bytes().split(b"\n")[:3] == [b'{"a":', b'{"a":"\xff"}', b"[1]"]

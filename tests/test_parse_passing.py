@@ -13,8 +13,9 @@ from tracekit.errors import BadLineError
 from tracekit.files.reading import Account
 from tracekit.files.sorting import Entry
 from tracekit.parse.entries import Entries
-from tracekit.parse.passing import Passing, Unique, text_of
+from tracekit.parse.passing import Passing
 from tracekit.parse.rewriting import with_first
+from tracekit.parse.unique import Unique
 
 scalar = st.one_of(
     st.sampled_from(["1.50", "1e3", "-0", "1E+2", "123456789012345678901234567890", "true", "null", "0.10"]),
@@ -110,11 +111,9 @@ def passed(
         (folder / file).write_bytes(data)
     accounts = {file: Account() for file in files}
     passing = Passing(Entries(out, "vm1", "edge"), [folder / file for file in files], accounts)
-    unique, found = Unique(), list[bytes]()
-    for entries in passing.read(lambda one, _line: bad.append(one), folder):
-        found += text_of(unique.kept(entries)).splitlines()
-    for order, file in enumerate(sorted(files)):
-        accounts[file].duplicates += unique.duplicates[order]
+    found: list[bytes] = []
+    for ready in passing.read(lambda one, _line: bad.append(one)):
+        found += ready.text.splitlines()
     return [json.loads(one) for one in found], accounts, bad, found
 
 
@@ -208,8 +207,8 @@ def test_a_placement_event_that_says_node_keeps_it_as_its_node_id(tmp_path: Path
     )
     entries, account = Entries("placement_events.jsonl", node, ""), Account()
     passing = Passing(entries, [tmp_path / "placement_events.jsonl"], {"placement_events.jsonl": account})
-    found = [entry for block in passing.read(lambda *_: None, tmp_path) for entry in block]
-    assert [json.loads(one)["node_id"] for one in text_of(found).splitlines()] == ["a", "b"]  # ties: by node
+    (ready,) = passing.read(lambda *_: None)
+    assert [json.loads(one)["node_id"] for one in ready.text.splitlines()] == ["a", "b"]  # ties: by node
     assert account.lines == account.accepted == 2
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from tests.runs import T0, Row, line, make_run, parsed, proc, quality_of, rows_of, snapshot
 from tracekit import ROOT
 from tracekit.files import reading, sorting
-from tracekit.files.sorting import OutOfOrderError, Sorter, merged, straightened
-from tracekit.parse import passing
+from tracekit.files.sorting import Sorter
+from tracekit.parse import slices
 from tracekit.parse.build import build
 
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Blocks of 1 KiB, 4 KiB to sort in, 3 runs at a time; gets a number for each run that went to a file."""
+    """Blocks of 1 KiB, slices of 4 KiB, 3 runs at a time; gets a number for each run that went to a file."""
     written: list[int] = []
     write = Sorter._written
 
@@ -30,8 +30,9 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return write(self, chunks)
 
     monkeypatch.setattr(reading, "BLOCK", 1 << 10)
-    monkeypatch.setattr(passing, "BLOCK", 1 << 10)
-    monkeypatch.setattr(passing, "_WINDOW", 1 << 12)
+    monkeypatch.setattr(slices, "SLICE", 1 << 12)
+    monkeypatch.setattr(slices, "_STEP", 1 << 9)
+    monkeypatch.setattr(slices, "GRAIN", 1 << 7)
     monkeypatch.setattr(sorting, "MEMORY", 1 << 12)
     monkeypatch.setattr(sorting, "_CHUNK", 1 << 9)
     monkeypatch.setattr(sorting, "FAN_IN", 3)
@@ -201,20 +202,6 @@ def test_any_entries_come_out_of_the_sorter_as_sorted_does_it(
         for one in entries:
             sorter.add([one], 10)
         assert [one for block in sorter.sorted() for one in block] == sorted(entries)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 99)), max_size=6), st.integers(1, 9))
-def test_what_the_window_lets_through_is_in_order_and_whole(inputs: list[list[int]], window: int) -> None:
-    streams = [
-        straightened(([(number,)] for number in numbers), window) for numbers in inputs
-    ]  # blocks of one
-    try:
-        found = [one for block in merged(streams) for one in block]
-    except OutOfOrderError:
-        assert any(numbers != sorted(numbers) for numbers in inputs)
-        return
-    assert found == sorted((number,) for numbers in inputs for number in numbers)
 
 
 # --- memory

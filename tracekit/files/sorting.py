@@ -1,4 +1,4 @@
-"""Sorting in bounded memory: what comes nearly in order through a window, anything else through files.
+"""Sorting in bounded memory, through files.
 
 An entry is a tuple that sorts as it should, of int, str, bytes and None. Blocks are lists of entries.
 """
@@ -20,28 +20,6 @@ _LENGTH = struct.Struct("<I")
 
 class OutOfOrderError(Exception):
     """The input is further out of order than can be mended while it streams: it must be sorted first."""
-
-
-def straightened(blocks: Iterable[list[Entry]], window: int) -> Iterator[list[Entry]]:
-    """The entries of blocks that are nearly in order, in order: half of a window is held back.
-
-    window: in blocks. Raises OutOfOrderError at the first entry that comes too late for it."""
-    held: list[Entry] = []
-    last: Entry = ()
-    for number, block in enumerate(blocks, 1):
-        held += block
-        if number % max(window // 2, 1) == 0:
-            held.sort()
-            ready = held[: len(held) // 2]
-            if ready and ready[0] < last:
-                raise OutOfOrderError
-            last = ready[-1] if ready else last
-            yield ready
-            del held[: len(ready)]
-    held.sort()
-    if held and held[0] < last:
-        raise OutOfOrderError
-    yield held
 
 
 def merged(inputs: Iterable[Iterator[list[Entry]]]) -> Iterator[list[Entry]]:

@@ -33,7 +33,7 @@ def done(jobs: list[Job], progress: Progress | None) -> list[Any]:
             if progress:
                 progress(read + _COUNT.unpack(theirs)[0], total)
 
-        beside = ahead(_work(jobs, other, theirs)) if other else iter(())
+        beside: Iterator[Any] = ahead(_work(jobs, other, theirs)) if other else iter(())
         next(beside, None)  # it is at work
         for number in own:
             results[number] = jobs[number].work(on_bytes)

@@ -83,7 +83,7 @@ class Entries:
         names = {one.name for one in msgspec.structs.fields(file.record)}
         self._names = [one.name for one in msgspec.structs.fields(file.record) if one.type in _NAMES]
         self.record = loose(file.record)
-        self._key = file.sort_key
+        self.key = file.sort_key
         self._node_key = "node_id" if "node_id" in names else "node"
         self._by_other_name = self._node_key == "node_id"  # lines that say `node` are taken too
         if self._by_other_name:
@@ -100,28 +100,38 @@ class Entries:
         ]
         self._ids = _SAMPLES.get(out_name, ("trace_id", "span_id") if "span_id" in names else ("", ""))
         self._is_whole = out_name in _WHOLE
-        self._head = b'{"%b":' % self._key.encode() + b"%d,"
+        self._opening = b'{"%b":' % self.key.encode()
+        self._head = self._opening + b"%d,"
         self._records: list[Any] = []
-        self._columns: dict[str, tuple[list[Any], set[type]]] = {}  # of these records
+        self._columns: dict[str, list[Any]] = {}  # of these records
+        self._has_keys: bool | None = None
 
-    def _column(self, records: list[Any], name: str) -> tuple[list[Any], set[type]]:
-        """A field of all records, and the types of its values; looked up once for records in a row."""
+    def _column(self, records: list[Any], name: str) -> list[Any]:
+        """A field of all records; looked up once for records in a row."""
         if records is not self._records:
-            self._records, self._columns = records, {}
+            self._records, self._columns, self._has_keys = records, {}, None
         if name not in self._columns:
-            values = list(map(attrgetter(name), records))
-            self._columns[name] = values, set(map(type, values))
+            self._columns[name] = list(map(attrgetter(name), records))
         return self._columns[name]
+
+    def _are_whole(self, records: list[Any], name: str) -> bool:
+        """Whether each of the records has the field: by its class, else by its values."""
+        return name in _required(records[0].__class__) or UNSET not in self._column(records, name)
+
+    def _have_keys(self, records: list[Any]) -> bool:
+        """Whether the key of each is a number."""
+        if records is not self._records or self._has_keys is None:
+            self._has_keys = set(map(type, self._column(records, self.key))) == {int}
+        return self._has_keys
 
     # --- what is wrong with a record
 
     def are_good(self, records: list[Any]) -> bool:
         """Whether complaint would find nothing in any of them; may be false where it would not."""
         wanted = [*self._required, *([] if self._defaults else [self._node_key])]
-        has_keys = self._column(records, self._key)[1] == {int}
-        if not has_keys or any(UnsetType in self._column(records, name)[1] for name in wanted):
+        if not all(self._are_whole(records, name) for name in wanted) or not self._have_keys(records):
             return False
-        return all(map(_is_name, set().union(*(self._column(records, name)[0] for name in self._names))))
+        return all(map(_is_name, set().union(*(self._column(records, name) for name in self._names))))
 
     def complaint(self, record: Any) -> str | None:
         """What is wrong with it, as "reason: detail"; None where nothing is."""
@@ -131,7 +141,7 @@ class Entries:
         for name in self._names:
             if not _is_name(getattr(record, name)):
                 return f"type: Expected a name such as {_NAME.pattern} - at `$.{name}`"
-        if self._key == "ts_enqueue" and _value(record, self._key) is None is _value(record, "ts_end"):
+        if self.key == "ts_enqueue" and _value(record, self.key) is None is _value(record, "ts_end"):
             return "no_stamp: neither ts_enqueue nor ts_end is known"
         if not self._defaults and getattr(record, self._node_key) is UNSET is record.node:
             return "no_node: the line names no node, and there is no node_meta.json that does"
@@ -155,18 +165,11 @@ class Entries:
             yield (self._keys(records), self._nodes(records), (order,), numbers, lines, *ids)
 
     def _may_stay(self, batch: Batch[Any]) -> bool:
-        """Whether the key stands first in each line, as we write it, and no default is missing.
-
-        Keys of several lengths in one batch are not seen through; they cost a look at each line."""
-        keys, types = self._column(batch.records, self._key)
-        if types != {int}:
+        """Whether the key stands first in each line, and no default is missing."""
+        records, added = batch.records, {self._node_key, *self._defaults}
+        if not self._have_keys(records) or not all(self._are_whole(records, name) for name in added):
             return False
-        added = {self._node_key, *self._defaults}
-        if any(UnsetType in self._column(batch.records, name)[1] for name in added):
-            return False
-        heads = self._head * len(keys) % tuple(keys)
-        length = len(heads) // len(keys)
-        return heads == b"".join([line[:length] for line in batch.lines])
+        return all(map(bytes.startswith, batch.lines, repeat(self._opening)))
 
     def _changed(self, batch: Batch[Any], name: str, account: Account, reject: Reject) -> Batch[Any]:
         numbers: list[int] = []
@@ -188,18 +191,18 @@ class Entries:
         ]
         if self._by_other_name and record.node is not UNSET and record.node_id is UNSET:
             added = [("node_id", record.node), *(one for one in added if one[0] != "node_id")]
-        key = getattr(record, self._key)
+        key = getattr(record, self.key)
         if isinstance(key, int):
             head = self._head % key
             if line.startswith(head):
                 return head[:-1] + added_text(added) + line[len(head) - 1 :]
-        if line.count(f'"{self._key}"'.encode()) != (key is not UNSET):
-            refuse_ambiguous(line, self._key, key is not UNSET)
-        return with_first(line, self._key, added)
+        if line.count(f'"{self.key}"'.encode()) != (key is not UNSET):
+            refuse_ambiguous(line, self.key, key is not UNSET)
+        return with_first(line, self.key, added)
 
     def _keys(self, records: list[Any]) -> list[int]:
-        keys, types = self._column(records, self._key)
-        if types == {int}:
+        keys = self._column(records, self.key)
+        if self._have_keys(records):
             return keys
         return [
             key if isinstance(key, int) else NULL + (_value(record, "ts_end") or 0)
@@ -207,18 +210,24 @@ class Entries:
         ]
 
     def _nodes(self, records: list[Any]) -> Column:
-        column, _ = self._column(records, self._node_key)
+        column = self._column(records, self._node_key)
         default = self._defaults.get(self._node_key, "")
         if self._by_other_name:
-            pairs = zip(column, self._column(records, "node")[0], strict=True)
+            pairs = zip(column, self._column(records, "node"), strict=True)
             column = [other if node is UNSET else node for node, other in pairs]
         if len(set(column)) == 1:  # one text for all of them
             return (default if column[0] is UNSET else column[0],)
         return [default if node is UNSET else node for node in column]
 
     def _known(self, records: list[Any], name: str) -> list[str | None]:
-        values, types = self._column(records, name)
-        return [None if one is UNSET else one for one in values] if UnsetType in types else values
+        values = self._column(records, name)
+        return values if self._are_whole(records, name) else [None if one is UNSET else one for one in values]
+
+
+@lru_cache(16)
+def _required(record: type[Any]) -> set[str]:
+    """The fields without which none of it is decoded."""
+    return {one.name for one in msgspec.structs.fields(record) if one.required}
 
 
 @lru_cache(1024)

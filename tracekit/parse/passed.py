@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tracekit import jsonl
 from tracekit.files.behind import Behind
-from tracekit.files.sorting import Entry, OutOfOrderError
+from tracekit.files.sorting import OutOfOrderError
 from tracekit.files.writing import LinesFile
-from tracekit.parse.entries import ORDER, Entries
+from tracekit.parse.entries import Entries
 from tracekit.parse.ledger import Ledger
-from tracekit.parse.passing import Passing, Unique, known_keys, text_of
+from tracekit.parse.passing import Passing
+from tracekit.parse.ready import Ready
 from tracekit.parse.timeline import FarRows
 from tracekit.records import NodeMeta
 
@@ -54,33 +55,22 @@ class Passed:
     def _write(self, name: str, paths: list[Path], events: list[Path]) -> None:
         ledger = self._ledger
         accounts = {path.name: ledger.account(path.name) for path in paths}
-        passing = Passing(Entries(name, *self._names), paths, accounts)
+        passing = Passing(Entries(name, *self._names), paths, accounts, len(events))
         try:
-            self._write_entries(
-                name, passing.read(ledger.reject, ledger.folder, ledger.on_bytes), paths, events
-            )
+            self._write_ready(name, passing.read(ledger.reject, ledger.on_bytes), bool(events))
         except OutOfOrderError:
-            self._write_entries(name, passing.read_again(ledger.folder), paths, events)
+            self._write_ready(name, passing.read_again(ledger.folder), bool(events))
 
-    def _write_entries(
-        self, name: str, found: Iterator[list[Entry]], paths: list[Path], events: list[Path]
-    ) -> None:
-        out, unique, derived = LinesFile(self._ledger.folder, name), Unique(), Unique()
-        has_others = len(paths) > len(events)
+    def _write_ready(self, name: str, found: Iterator[Ready], has_events: bool) -> None:
+        out, derived = LinesFile(self._ledger.folder, name), self._run_dir / "events.jsonl"
         with ExitStack() as stack:
             stack.callback(out.end)
-            derived_path = self._run_dir / "events.jsonl"
-            view = stack.enter_context(jsonl.replacing(derived_path, is_flushed=False)) if events else None
+            view = stack.enter_context(jsonl.replacing(derived, is_flushed=False)) if has_events else None
             behind = stack.enter_context(Behind())
-            for entries in found:
-                kept = unique.kept(entries)
-                keys, text = known_keys(kept), text_of(kept)
-                behind.call(out.write_text, text, len(kept), keys)
+            for ready in found:
+                behind.call(out.write_text, ready.text, ready.records, ready.keys)
                 if name != "marks.jsonl":  # which are read first, and tell of steps themselves
-                    self._far.look(name, keys[:1] + keys[-1:])
-                if view:  # of the events alone, which may lose other duplicates
-                    own = [one for one in entries if one[ORDER] < len(events)] if has_others else None
-                    behind.call(view.write, text if own is None else text_of(derived.kept(own)))
-        for order, path in enumerate(sorted(paths)):  # the events' names come before the adapters'
-            self._ledger.account(path.name).duplicates += unique.duplicates[order]
+                    self._far.look(name, ready.keys)
+                if view:
+                    behind.call(view.write, ready.text if ready.view is None else ready.view)
         self._ledger.close([out])

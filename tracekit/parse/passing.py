@@ -1,36 +1,24 @@
-"""Lines that go through as they came: checked, merged in order, and otherwise left byte for byte.
+"""Lines that go through as they came: checked, put in order, and otherwise left byte for byte.
 
-Only the sort key moves to the front, and a missing node or stage is put in behind it.
+Only the sort key moves to the front, and a missing node or stage is put in behind it. Files that are nearly
+in order are read in slices of time, by a process for each CPU; all others are sorted through files.
 """
 
-import os
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from tracekit.errors import BadLineError
-from tracekit.files.ahead import ahead
-from tracekit.files.reading import BLOCK, Account, Reader, Reject, ignore
-from tracekit.files.sorting import FAN_IN, Entry, Sorter, merged, straightened
-from tracekit.parse.entries import (
-    KEY,
-    LINE,
-    NULL,
-    ORDER,
-    SPAN,
-    TRACE,
-    Entries,
-    entries_of,
-    for_another_process,
-)
+from tracekit.files.reading import Account, Reject
+from tracekit.files.sorting import OutOfOrderError, Sorter
+from tracekit.parse.entries import LINE, Entries
+from tracekit.parse.parts import Parts, Told
+from tracekit.parse.ready import Maker, Ready
+from tracekit.parse.slices import sliced
+from tracekit.parse.turns import Turns
 
-_WINDOW = 1 << 22  # bytes of lines that are held back to bring late ones into order
-_LARGE = 1 << 23  # bytes of a file that are worth a process to read them
-_RECENT = 20_000  # entries without a key among which a doubled one is told
-_KEY, _LINE, _SPAN = itemgetter(KEY), itemgetter(LINE), itemgetter(SPAN)
+_LINE = itemgetter(LINE)
+OnBytes = Callable[[int], None]
 
 
 class Passing:
@@ -38,138 +26,72 @@ class Passing:
 
     Equal keys: by node, then by file name, then by line."""
 
-    def __init__(self, entries: Entries, paths: list[Path], accounts: dict[str, Account]) -> None:
-        """accounts: of each path, by its name."""
+    def __init__(
+        self, entries: Entries, paths: list[Path], accounts: dict[str, Account], events: int = 0
+    ) -> None:
+        """accounts: of each path, by its name. events: so many paths, the first by name, are the events'."""
         self._entries = entries
         self._paths = sorted(paths)
-        self._accounts = accounts
-        self._inputs: list[Iterator[list[Entry]]] = []
+        self._accounts = [accounts[path.name] for path in self._paths]
+        self._events = events
+        self._taken: Iterator[Ready | None] = iter(())
 
-    def read(
-        self, reject: Reject, folder: Path, on_bytes: Callable[[int], None] | None = None
-    ) -> Iterator[list[Entry]]:
-        """The entries of all files, merged as they are read; through files in folder where those are many.
+    def read(self, reject: Reject, on_bytes: OnBytes | None = None) -> Iterator[Ready]:
+        """The lines of all files; what is wrong with others is told on the way.
 
-        Raises OutOfOrderError where a line comes too late for that: then read_again()."""
-        reader = self._reader(reject, on_bytes)
-        has_cpus = len(os.sched_getaffinity(0)) > 1
-        self._inputs = []
-        for order, path in enumerate(self._paths):
-            if has_cpus and len(self._paths) <= FAN_IN and path.stat().st_size >= _LARGE:
-                self._inputs.append(self._relayed(order, path, reject, on_bytes))
-                continue
-            account = self._accounts[path.name]
-            batches = reader.read(path, account)
-            self._inputs.append(map(entries_of, self._entries.of(batches, order, path.name, account, reject)))
-        if len(self._inputs) > FAN_IN:
-            return _sorted(self._inputs, folder)
-        window = _WINDOW // BLOCK // max(len(self._inputs), 1)
-        return merged(straightened(one, window) for one in self._inputs)
+        Raises OutOfOrderError where they are not nearly in order: then read_again()."""
+        self._taken = self._from_slices(reject, on_bytes)
+        for ready in self._taken:
+            if ready is None:
+                raise OutOfOrderError
+            yield ready
 
-    def read_again(self, folder: Path) -> Iterator[list[Entry]]:
+    def read_again(self, folder: Path) -> Iterator[Ready]:
         """The same from the start, through files in folder.
 
         The lines that were not read before are accounted for first; no line is accounted for twice."""
-        for unread in self._inputs:
-            for _ in unread:
-                pass
-        reader = self._reader(ignore, None)
-        inputs = []
-        for order, path in enumerate(self._paths):
-            batches = reader.read(path, Account(), self._accounts[path.name].bytes)
-            inputs.append(map(entries_of, self._entries.of(batches, order, path.name, Account(), ignore)))
-        return _sorted(inputs, folder)
+        for _ in self._taken:
+            pass
+        for account in self._accounts:
+            account.duplicates = 0
+        parts, sorter = Parts(self._entries, self._paths), Sorter(folder)
+        maker = Maker(len(self._paths), self._events)
+        for order, account in enumerate(self._accounts):
+            for entries in parts.read(order, 0, account.bytes):
+                sorter.add(entries, sum(map(len, map(_LINE, entries))))
+        for entries in sorter.sorted():
+            yield from maker.of(entries)
+        self._account_doubled(maker.duplicates)
 
-    def _relayed(
-        self, order: int, path: Path, reject: Reject, on_bytes: Callable[[int], None] | None
-    ) -> Iterator[list[Entry]]:
-        """The entries of a file that another process reads; what else it tells comes with each block."""
-        account = self._accounts[path.name]
-        for columns, (account.lines, length, rejected), bad in ahead(self._told(order, path)):
+    def _from_slices(self, reject: Reject, on_bytes: OnBytes | None) -> Iterator[Ready | None]:
+        """The lines of each slice in its turn; None wherever it shows that the files are out of order."""
+        slices = sliced(self._paths, self._entries.key)
+        turns = Turns(slices, Parts(self._entries, self._paths), self._events)
+        try:
+            self._account(turns.take(0), reject, on_bytes)
+            for number in range(len(slices)):
+                if number + 1 < len(slices):
+                    self._account(turns.take(number + 1), reject, on_bytes)
+                yield from turns.lines(number)
+                self._account_doubled(turns.duplicates)
+                if not turns.is_in_order:
+                    yield None
+        finally:
+            turns.close()
+
+    def _account(self, told: list[Told], reject: Reject, on_bytes: OnBytes | None) -> None:
+        """Take over what a slice tells of each file."""
+        for path, account, (lines, size, rejected, bad) in zip(
+            self._paths, self._accounts, told, strict=True
+        ):
+            for number, reason, detail, text in bad:
+                reject(BadLineError(path.name, account.lines + number, reason, detail), text)
+            account.lines += lines
+            account.bytes += size
+            account.rejected.update(rejected)
             if on_bytes:
-                on_bytes(length - account.bytes)
-            account.bytes, account.rejected = length, Counter(rejected)
-            for about, line in bad:
-                reject(BadLineError(*about), line)
-            if columns:
-                yield entries_of(columns)
+                on_bytes(size)
 
-    def _told(self, order: int, path: Path) -> Iterator[tuple[Any, ...]]:
-        """Each block of a file's entries, the account so far, and the bad lines since the last block."""
-        account, bad = Account(), list[tuple[Any, ...]]()
-
-        def reject(one: BadLineError, line: bytes) -> None:
-            bad.append(((one.file, one.line, one.reason, one.detail), line))
-
-        batches = self._reader(reject, None).read(path, account)
-        for columns in self._entries.of(batches, order, path.name, account, reject):
-            yield for_another_process(columns), (account.lines, account.bytes, dict(account.rejected)), bad
-            bad.clear()
-        yield None, (account.lines, account.bytes, dict(account.rejected)), bad
-
-    def _reader(self, reject: Reject, on_bytes: Callable[[int], None] | None) -> Reader[Any]:
-        entries = self._entries
-        return Reader(entries.record, reject, entries.complaint, entries.are_good, on_bytes)
-
-
-def _sorted(inputs: Iterable[Iterator[list[Entry]]], folder: Path) -> Iterator[list[Entry]]:
-    sorter = Sorter(folder)
-    for one in inputs:
-        for entries in one:
-            sorter.add(entries, sum(map(len, map(_LINE, entries))))
-    return sorter.sorted()
-
-
-class Unique:
-    """Drops each entry that has key, trace and span (or what stands for them) of one before it; entries
-    come in order.
-
-    Those without a key do not stand together: they are compared with the last _RECENT such entries."""
-
-    def __init__(self) -> None:
-        self.duplicates: Counter[int] = Counter()  # by the order of their file
-        self._at = -1
-        self._seen: dict[tuple[Any, Any], None] = {}  # at that key, the oldest first
-
-    def kept(self, entries: list[Entry]) -> list[Entry]:
-        """Those that are no duplicates. An entry without trace or span never is one."""
-        going_on = bisect_left(entries, (self._at + 1,))  # so many have the last key once more
-        kept, others = [one for one in entries[:going_on] if self._is_new(one)], entries[going_on:]
-        if others and not self._has_only_new(others):
-            others = [one for one in others if self._is_new(one)]
-        return kept + others
-
-    def _is_new(self, entry: Entry) -> bool:
-        key = min(entry[KEY], NULL)
-        if key != self._at:
-            self._at, self._seen = key, {}
-        identity = entry[TRACE], entry[SPAN]
-        if None in identity:
-            return True
-        if identity in self._seen:
-            self.duplicates[entry[ORDER]] += 1
-            return False
-        self._seen[identity] = None
-        if len(self._seen) > _RECENT:
-            del self._seen[next(iter(self._seen))]
-        return True
-
-    def _has_only_new(self, entries: list[Entry]) -> bool:
-        """Whether the spans alone tell that none is a duplicate. entries: above the last key."""
-        last = entries[-1][KEY]
-        if last >= NULL or len(set(map(_SPAN, entries))) < len(entries):
-            return False
-        at_last = entries[bisect_left(entries, (last,)) :]
-        self._at, self._seen = last, {(entry[TRACE], entry[SPAN]): None for entry in at_last}
-        return True
-
-
-def text_of(entries: list[Entry]) -> bytes:
-    """The lines of entries, each with its newline."""
-    return b"\n".join([*map(_LINE, entries), b""])
-
-
-def known_keys(entries: list[Entry]) -> list[int]:
-    """The keys of entries in order, but for the nulls."""
-    keys = list(map(_KEY, entries))
-    return keys[: bisect_left(keys, NULL)]
+    def _account_doubled(self, duplicates: list[int]) -> None:
+        for account, count in zip(self._accounts, duplicates, strict=True):
+            account.duplicates += count

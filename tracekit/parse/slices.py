@@ -1,0 +1,104 @@
+"""Cutting files whose lines are nearly in order into slices of time, so that each can be sorted by itself.
+
+A slice owns the keys from first up to end, and of each file the bytes that hold nearly all of them. The
+others, of lines that were written late, stand near those bytes, if the file is nearly in order.
+"""
+
+import os
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SLICE = 1 << 22  # bytes of lines that are sorted at a time
+LAST = 1 << 65  # above every key
+GRAIN = 1 << 14  # bytes: how closely a file is cut
+_STEP = 1 << 18  # bytes from key to key of those by which it is chosen where to cut
+_MANY = 256  # files; more are not worth so many cuts
+_LOOK = (1 << 10, 1 << 16)  # bytes in which a line's end or key is looked for, first and then
+
+
+class Slice(NamedTuple):
+    """Keys from first up to, and without, end; ranges: (begin, end) in bytes of each file, whole lines."""
+
+    first: int
+    end: int
+    ranges: list[tuple[int, int]]
+
+
+def sliced(paths: Sequence[Path], key: str) -> list[Slice]:
+    """The slices of files that are sorted by key, or nearly.
+
+    Together they have all bytes. Files that cannot be cut are one slice each, which owns no key: then none
+    of the slices owns any."""
+    files = [_Keys(path, key) for path in paths]
+    try:
+        size = sum(one.size for one in files)
+        if size < 2 * SLICE:
+            return [Slice(0, LAST, [(0, one.size) for one in files])]
+        samples = sorted(key for one in files for key in one.samples)
+        share = SLICE // _STEP
+        bounds = [0, *sorted({*samples[share : len(samples) - share // 2 : share]} - {0, LAST}), LAST]
+        cuts = [[one.cut(bound) for bound in bounds] for one in files] if len(files) <= _MANY else []
+        sizes = [one.size for one in files]
+    finally:
+        for one in files:
+            one.close()
+    found = [
+        Slice(bounds[at], bounds[at + 1], [(cut[at], cut[at + 1]) for cut in cuts])
+        for at in range(len(bounds) - 1)
+    ]
+    is_cut = cuts and max(sum(end - begin for begin, end in one.ranges) for one in found) <= 4 * SLICE
+    return found if is_cut else _uncut(sizes)
+
+
+def _uncut(sizes: list[int]) -> list[Slice]:
+    nothing = [(0, 0)] * len(sizes)
+    return [
+        Slice(0, 0, [*nothing[:order], (0, size), *nothing[order + 1 :]]) for order, size in enumerate(sizes)
+    ]
+
+
+class _Keys:
+    """Where about the keys of a file stand, if it is in their order."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._pattern = re.compile(rb'"%b"[ \t]*:[ \t]*(\d+)[^\d]' % key.encode())
+        self.size = os.fstat(self._file).st_size
+        self.samples = [self._key(at) for at in range(0, self.size - _STEP, _STEP)]
+
+    def close(self) -> None:
+        """Look for no more."""
+        os.close(self._file)
+
+    def cut(self, bound: int) -> int:
+        """Where the lines begin whose key is not below bound, to about GRAIN bytes."""
+        if bound in (0, LAST):
+            return self.size if bound else 0
+        begin = max(bisect_left(self.samples, bound) - 1, 0) * _STEP
+        end = min(begin + 2 * _STEP, self.size)
+        grains = range(begin, end, GRAIN)
+        found = bisect_left(grains, bound, key=self._key)
+        return line_from(self._file, grains[found] if found < len(grains) else end)
+
+    def _key(self, at: int) -> int:
+        """The key of the first line from there on that has one."""
+        begin = line_from(self._file, at)
+        for size in _LOOK:
+            found = self._pattern.search(os.pread(self._file, size, begin))
+            if found:
+                return int(found[1])
+        return LAST
+
+
+def line_from(file: int, at: int) -> int:
+    """Where the first line of a file begins that does not begin before `at`; its size, where none does."""
+    while at:
+        data = os.pread(file, _LOOK[0], at - 1)
+        newline = data.find(b"\n")
+        if newline >= 0 or not data:
+            return at + newline if data else at - 1
+        at += len(data)
+    return 0

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tracekit import cli, jsonl
 from tracekit.collect import catalog
+from tracekit.collect.hold import Hold
 from tracekit.collect.recorder import Recorder
 from tracekit.errors import TracekitError
 from tracekit.runs import Run
@@ -26,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = cli.load_settings()
     run = Run(settings["RUN_ID"])
     try:
-        run.hold()
-        recorder = Recorder(run, catalog.chosen(settings), os.environ, ready)
+        recorder = Recorder(Hold(run), catalog.chosen(settings), os.environ, ready)
     except (TracekitError, OSError) as error:
         os.write(ready, jsonl.encode({"error": str(error)}))
         return cli.FAILED

@@ -24,10 +24,11 @@ from tracekit.collect.catalog import Collector
 from tracekit.collect.child import Child, RowMaker, What
 from tracekit.collect.clock import STEP_MS, Stamp, now
 from tracekit.collect.clockwatch import ClockWatch
+from tracekit.collect.hold import Hold
 from tracekit.collect.journal import Journal, span
 from tracekit.collect.nic import NicWatch
 from tracekit.collect.rows import LinkRows, plain_row
-from tracekit.runs import Run
+from tracekit.errors import TracekitError
 
 SILENT_MS = 2000  # a collector that says nothing for this long beyond its interval is stuck
 HOPELESS_MS = 10_000  # after this long it is killed, and started again
@@ -54,9 +55,12 @@ class Care:
 class Recorder:
     """Runs collectors for one run until told to stop."""
 
-    def __init__(self, run: Run, collectors: list[Collector], environ: Mapping[str, str], ready: int) -> None:
+    def __init__(
+        self, hold: Hold, collectors: list[Collector], environ: Mapping[str, str], ready: int
+    ) -> None:
         """environ: the collectors' environment, settings included. ready: descriptor told of the start."""
-        self._run = run
+        self._hold = hold
+        self._run = run = hold.run
         self._environ = environ
         self._ready: int | None = ready
         self._events: SimpleQueue[What] = SimpleQueue()
@@ -154,12 +158,20 @@ class Recorder:
         self._look_at_clock()
         self._nic_watch.look(now())
         self._look_after_children()
+        self._keep_hold()
         self._journal.retry()
         misplaced = self._journal.misplaced()
         if misplaced:
             self._error = f"logs/{self._run.run_id}/{misplaced} was removed or renamed while it was written"
         elif self._failing != self._journal.failing:
             self._write_state()
+
+    def _keep_hold(self) -> None:
+        try:
+            if self._hold.keep():
+                self._write_state()
+        except TracekitError as error:
+            self._error = str(error)
 
     def _look_at_self(self) -> None:
         """Where the recorder itself stood still, the collectors' silence is not theirs."""
@@ -252,6 +264,8 @@ class Recorder:
 
     def _write_state(self, ended: bool = False) -> None:
         """What status and stop want to know; never trusted with a signal without a look at the kernel."""
+        if self._hold.is_lost:  # what stands there now is another recorder's
+            return
         stamp = now()
         self._failing = dict(self._journal.failing)
         processes = {

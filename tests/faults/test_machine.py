@@ -1,0 +1,105 @@
+"""What the machine itself does to a run: it stands still, clears /var/tmp."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Checkout, need
+from live import Clean, assert_law, cpu_rows, holder_of, marks_of, quality_of, start, stop, wait_for
+from services import processes_of
+from workload import children
+
+from tracekit.runs import Run
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Make]:
+    """Makes a cgroup (v1) of a controller; whoever is in it goes back before it is removed."""
+    made: list[Path] = []
+
+    def make(controller: str) -> Path:
+        parent = Path("/sys/fs/cgroup", controller)
+        need(os.access(parent / "cgroup.procs", os.W_OK), f"a {controller} cgroup needs root and cgroup v1")
+        folder = parent / f"tracekit-test-{os.getpid()}"
+        folder.mkdir()
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            (folder.parent / "cgroup.procs").write_text(pid)
+        folder.rmdir()
+
+
+def test_a_machine_that_stands_still_is_a_gap_and_no_cpu_is_invented(
+    checkout: Checkout, tmp_path: Path, cgroup: Make, finished_run: Clean
+) -> None:
+    freezer = cgroup("freezer")
+    with children(tmp_path, "tk-frozen", [b"tk-frozen"], is_busy=True) as (busy,):
+        start(checkout, "frozen", PROC_MATCH="^tk-frozen$")
+        time.sleep(1.2)
+        for pid in (*processes_of("frozen"), busy):
+            (freezer / "cgroup.procs").write_text(str(pid))
+        (freezer / "freezer.state").write_text("FROZEN")
+        from_ms = time.time() * 1000
+        try:
+            time.sleep(4)
+        finally:
+            to_ms = time.time() * 1000
+            (freezer / "freezer.state").write_text("THAWED")
+        time.sleep(2.2)
+        stop(checkout, "frozen")
+    finished_run("frozen")
+    quality = quality_of(checkout, "frozen")
+    assert_law(quality)
+    for name, account in quality["collectors"].items():
+        assert 3 <= account["missing"] <= 5, (name, account)
+        assert {gap["reason"] for gap in account["gaps"]} == {"stall"}, name
+    assert [mark["reason"] for mark in marks_of(checkout, "frozen", "died")] == []
+    rows = [row for row in cpu_rows(checkout, "frozen", busy) if row["source"] == "poll"]
+    (across,) = [row for row in rows if row["ts_ms"] - row["dt_ms"] < from_ms and row["ts_ms"] > to_ms - 100]
+    assert across["dt_ms"] > 3900
+    assert across["cpu_ms"] <= across["dt_ms"] - 3900  # it could use none while it was frozen
+
+
+@pytest.mark.parametrize("what", ["lock", ""], ids=["the lock", "all of it"])
+def test_a_live_run_whose_control_state_is_removed_is_found_again_and_stopped(
+    checkout: Checkout, finished_run: Clean, what: str
+) -> None:
+    run_id = f"cleared-{what}"
+    start(checkout, run_id)
+    recorder, state = holder_of(checkout, run_id), Run(run_id, checkout.root).state
+    if what:
+        (state / what).unlink()
+    else:
+        shutil.rmtree(state)
+    assert wait_for(lambda: holder_of(checkout, run_id) == recorder, 3)
+    shown = checkout.make("status", f"RUN_ID={run_id}").stdout
+    assert f"live (recorder pid {recorder})" in shown
+    assert shown.count(" running ") == 4
+    assert stop(checkout, run_id) == ""
+    finished_run(run_id)
+    assert all(account["missing"] <= 1 for account in quality_of(checkout, run_id)["collectors"].values())
+
+
+def test_a_start_on_a_run_whose_control_state_was_just_removed_leaves_one_recorder(
+    checkout: Checkout, finished_run: Clean
+) -> None:
+    start(checkout, "usurped")
+    first = holder_of(checkout, "usurped")
+    shutil.rmtree(Run("usurped", checkout.root).state)
+    start(checkout, "usurped")
+    assert wait_for(lambda: not Path(f"/proc/{first}").exists(), 4)
+    assert holder_of(checkout, "usurped") is not None
+    assert len(processes_of("usurped")) == 5  # the recorder, three tools, the sampler
+    shown = checkout.make("status", "RUN_ID=usurped").stdout
+    assert shown.count(" running ") == 4
+    assert stop(checkout, "usurped") == ""
+    finished_run("usurped")
+    assert quality_of(checkout, "usurped")["balanced"]

@@ -13,6 +13,7 @@ from live import (
     Clean,
     assert_law,
     cpu_rows,
+    holder_of,
     lines_of,
     marks_of,
     pid_of,
@@ -23,6 +24,7 @@ from live import (
     stop,
     wait_for,
 )
+from services import peak_kb
 from workload import FULL, TICK_MS, children
 
 from tracekit.runs import Run, state_home
@@ -193,3 +195,28 @@ def test_lines_that_are_no_rows_are_told_once_and_stop_no_collector(tmp_path: Pa
         assert marks_of(copy, "odd", "restart") == []
     assert (mark["collector"], mark["reason"]) == ("odd", "odd.jsonl")
     assert file.read_bytes().split(b"\n")[:3] == [b'{"a":', b'{"a":"\xff"}', b"[1]"]
+
+
+ENDLESS = """#!/bin/bash
+/usr/bin/vmstat "$@" &
+sleep 1.5
+kill $!
+exec tr '\\0' x < /dev/zero
+"""
+
+
+def test_a_line_that_never_ends_costs_no_memory_and_the_tool_is_started_again(
+    checkout: Checkout, tmp_path: Path, finished_run: Clean
+) -> None:
+    start(checkout, "endless", PATH=shadowed_path(tmp_path / "bin", "vmstat", ENDLESS))
+    recorder = holder_of(checkout, "endless")
+    assert recorder
+    assert wait_for(lambda: marks_of(checkout, "endless", "died"), 8)
+    assert peak_kb(recorder) < 128 << 10
+    assert wait_for(lambda: marks_of(checkout, "endless", "restart"), 8)
+    stop(checkout, "endless")
+    finished_run("endless")
+    died = marks_of(checkout, "endless", "died")[0]
+    assert died["collector"] == "mem"
+    assert "a line of more than 16 MiB" in died["reason"]
+    assert_law(quality_of(checkout, "endless"))

@@ -1,14 +1,15 @@
-"""What the machine itself does to a run: it stands still, clears /var/tmp."""
+"""What the machine itself does to a run: it stands still, allows no process more, clears /var/tmp."""
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Checkout, need
-from live import Clean, assert_law, cpu_rows, holder_of, marks_of, quality_of, start, stop, wait_for
+from live import Clean, assert_law, cpu_rows, holder_of, marks_of, pid_of, quality_of, start, stop, wait_for
 from services import processes_of
 from workload import children
 
@@ -66,6 +67,30 @@ def test_a_machine_that_stands_still_is_a_gap_and_no_cpu_is_invented(
     (across,) = [row for row in rows if row["ts_ms"] - row["dt_ms"] < from_ms and row["ts_ms"] > to_ms - 100]
     assert across["dt_ms"] > 3900
     assert across["cpu_ms"] <= across["dt_ms"] - 3900  # it could use none while it was frozen
+
+
+def test_a_collector_that_cannot_be_started_again_is_tried_until_it_can(
+    checkout: Checkout, cgroup: Make, finished_run: Clean
+) -> None:
+    start(checkout, "nofork")
+    pids = cgroup("pids")
+    recorder, first = holder_of(checkout, "nofork"), pid_of(checkout, "nofork", "mpstat")
+    (pids / "cgroup.procs").write_text(str(recorder))
+    (pids / "pids.max").write_text("0")  # fork fails: EAGAIN
+    os.kill(first, signal.SIGKILL)
+    log = Run("nofork", checkout.root).state / "recorder.log"
+    assert wait_for(lambda: "mpstat: cannot be started: Resource temporarily un" in log.read_text(), 4)
+    assert holder_of(checkout, "nofork") == recorder
+    assert "down: killed by signal 9" in checkout.make("status", "RUN_ID=nofork").stdout
+    (pids / "pids.max").write_text("max")
+    assert wait_for(lambda: marks_of(checkout, "nofork", "restart"), 8)
+    assert "mpstat was started again (killed by signal 9)" in stop(checkout, "nofork")
+    finished_run("nofork")
+    quality = quality_of(checkout, "nofork")
+    assert_law(quality)
+    assert quality["collectors"]["cpu"]["missing"] >= 1
+    assert {gap["reason"] for gap in quality["collectors"]["cpu"]["gaps"]} == {"restart"}
+    assert all(quality["collectors"][name]["missing"] <= 1 for name in ("mem", "nic", "proc"))
 
 
 @pytest.mark.parametrize("what", ["lock", ""], ids=["the lock", "all of it"])

@@ -4,6 +4,7 @@ A text collector is read line by line through its reader. A JSON collector print
 "@file.jsonl {...}" goes to that file instead of its first, an empty line only says that it is alive.
 """
 
+import errno
 import os
 import select
 import shutil
@@ -29,6 +30,7 @@ RowMaker = Callable[[Any, Stamp], bytes | None]
 Lost = Callable[[Collector, str, str, str], None]  # kind of the mark, the file, what is wrong
 What = tuple["Child | None", str]  # None: not of a child, but a signal to the recorder
 _BLOCK = 1 << 16
+_LINE_LIMIT = 1 << 24  # bytes: parse takes no longer one either
 _STAMPED = b'{"ts_ms":'
 
 
@@ -69,7 +71,7 @@ class Child:
         """Start the program in a session of its own, and the thread that reads it.
 
         messages: the file that its stderr is appended to. The program is killed with the thread that
-        starts it, should the recorder be killed."""
+        starts it, should the recorder be killed. Raises OSError where there is no room for it."""
         with os.fdopen(open_raw(messages), "ab", buffering=0) as stderr:
             self.process = subprocess.Popen(
                 [*dying_with_us(), str(self.collector.path)],
@@ -82,7 +84,13 @@ class Child:
         self.starttime = procfs.starttime(self.process.pid)
         self.is_up, self.trouble = False, None
         self.heard = now()
-        Thread(target=self._read, args=(self.process.stdout,), name=self.collector.name, daemon=True).start()
+        reads = Thread(target=self._read, args=(self.process.stdout,), name=self.collector.name, daemon=True)
+        try:
+            reads.start()
+        except RuntimeError as error:  # no more threads
+            self.signal(signal.SIGKILL)
+            self.process.communicate()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
 
     def _read(self, pipe: IO[bytes]) -> None:
         try:
@@ -120,7 +128,7 @@ class Child:
         """Lines as they come. _behind: how many have come together with the line, and wait behind it."""
         rest = b""
         while block := os.read(pipe.fileno(), _BLOCK):
-            *lines, rest = (rest + block).split(b"\n")
+            *lines, rest = _lines(rest + block)
             for index, line in enumerate(lines):
                 self._behind = len(lines) - index - 1
                 yield line.decode("utf-8", "replace")
@@ -134,7 +142,7 @@ class Child:
         """Whole lines, a block at a time: a sampler of a thousand processes prints much at once."""
         rest = b""
         while block := os.read(pipe.fileno(), _BLOCK):
-            *lines, rest = (rest + block).split(b"\n")
+            *lines, rest = _lines(rest + block)
             plain = []
             for line in lines:
                 if line.startswith(_STAMPED):
@@ -177,6 +185,14 @@ class Child:
     def reap(self, seconds: float) -> int | None:
         """Its exit code (negative: the signal), or None where it still runs after so many seconds."""
         return 0 if self.process is None else wait_for_end(self.process, seconds)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """The lines of data; the last one is not whole yet. Raises ValueError where it never ends."""
+    lines = data.split(b"\n")
+    if len(lines[-1]) > _LINE_LIMIT:
+        raise ValueError(f"a line of more than {_LINE_LIMIT >> 20} MiB")
+    return lines
 
 
 def dying_with_us() -> list[str]:

@@ -199,9 +199,17 @@ class Recorder:
                 self._look_for_silence(care)
                 self._summarise(care)
             elif time.monotonic() >= care.start_at:
-                care.child.start(self._environ, self._messages_of(care.child.collector))
-                care.start_at, care.is_silent = None, False
-                self._write_state()
+                self._start_child(care)
+
+    def _start_child(self, care: Care) -> None:
+        try:
+            care.child.start(self._environ, self._messages_of(care.child.collector))
+        except OSError as error:  # no more processes or descriptors, a disk that is read-only now
+            sys.stderr.write(f"{care.child.collector.name}: cannot be started: {error.strerror}\n")
+            self._on_end(care, f"it cannot be started: {error.strerror}")
+            return
+        care.start_at, care.is_silent = None, False
+        self._write_state()
 
     def _look_for_silence(self, care: Care) -> None:
         heard = care.child.heard or now()

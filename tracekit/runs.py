@@ -24,6 +24,16 @@ from tracekit.errors import TracekitError, UsageError
 from tracekit.jsonl import read_document
 from tracekit.settings import NAME, Settings
 
+# What stop, status and top take from run.json, in the recorder's own words.
+_TOLD: dict[str, Any] = {"collectors": dict, "failing": dict, "killed": list, "notes": list}
+_TOLD_OF_ONE: dict[str, Any] = {
+    "pid": int | None,
+    "starttime": int | None,
+    "series": str,
+    "writes": list,
+    "errors": str | None,
+    "down": str | None,
+}
 _FLOCK = "@hhqqi4x"  # struct flock of a 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid
 
 
@@ -72,11 +82,13 @@ class Run:
             os.close(descriptor)
 
     def told(self) -> dict[str, Any]:
-        """What the recorder last wrote of itself; {} where that is missing or damaged."""
+        """What the recorder last wrote of itself; {} where that is missing, damaged or another release's."""
         try:
-            return read_document(self.state / "run.json")
+            told = read_document(self.state / "run.json")
         except (TracekitError, OSError):
             return {}
+        is_whole = _fits(told, _TOLD) and all(_fits(one, _TOLD_OF_ONE) for one in told["collectors"].values())
+        return told if is_whole else {}
 
     def hold(self) -> int:
         """Take the lock for this process's life; returns the descriptor, which must stay open.
@@ -91,6 +103,10 @@ class Run:
             os.close(descriptor)
             raise TracekitError(f"run {self.run_id} already has a recorder") from error
         return descriptor
+
+
+def _fits(value: object, types: dict[str, Any]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in types.items())
 
 
 def state_home(root: Path) -> Path:

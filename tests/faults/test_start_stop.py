@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,19 @@ from pathlib import Path
 
 import pytest
 from conftest import Checkout, clean_environment
-from live import LO, Clean, lines_of, marks_of, pid_of, quality_of, shadowed_path, start, stop
+from live import (
+    LO,
+    Clean,
+    holder_of,
+    lines_of,
+    marks_of,
+    pid_of,
+    quality_of,
+    shadowed_path,
+    start,
+    stop,
+    wait_for,
+)
 
 from tracekit.runs import Run
 
@@ -168,6 +181,44 @@ def test_poisoned_control_state_harms_no_stranger(checkout: Checkout, finished_r
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["[]", "{}", '{"collectors":[]}', '{"collectors":{"mpstat":7}}', '{"collectors":{"mpstat":{"pid":"1"}}}'],
+)
+def test_control_state_of_another_shape_stops_neither_status_nor_stop(
+    checkout: Checkout, finished_run: Clean, state: str
+) -> None:
+    start(checkout, "shape")
+    (Run("shape", checkout.root).state / "run.json").write_text(state)
+    shown = checkout.make("status", "RUN_ID=shape")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "run shape: live (recorder pid" in shown.stdout
+    assert stop(checkout, "shape") == ""
+    finished_run("shape")
+
+
+def test_pids_that_a_killed_recorder_left_and_a_stranger_has_now_are_not_signalled(
+    checkout: Checkout, finished_run: Clean
+) -> None:
+    start(checkout, "stale")
+    holder, path = holder_of(checkout, "stale"), Run("stale", checkout.root).state / "run.json"
+    assert holder
+    os.kill(holder, signal.SIGKILL)
+    assert wait_for(lambda: holder_of(checkout, "stale") is None, 3)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        state = json.loads(path.read_text())
+        for one in state["collectors"].values():
+            one["pid"] = stranger.pid
+        path.write_text(json.dumps(state))
+        (path.parent / "lock").write_text(f"{stranger.pid}\n")
+        done = checkout.make("stop-collect", "RUN_ID=stale")
+        assert done.returncode == 2
+        assert "its recorder had died before" in done.stderr
+        assert stranger.poll() is None
+        stranger.kill()
+    finished_run("stale")
 
 
 @pytest.mark.parametrize("settings", [{"IFACE": "nosuch0"}, {"VM_IP": "203.0.113.77", "IFACE": "nosuch1"}])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,9 @@ def _refuse_constant(text: str) -> Any:
 def read_document(path: Path) -> dict[str, Any]:
     """The object in a .json file; {} where there is no such file.
 
-    Raises TracekitError where the file is empty, torn, no object, or not to be written again as it is."""
+    Raises TracekitError where it is no file, empty, torn, no object, or not to be written again as it is."""
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        value = json.loads(_read_file(path), parse_constant=_refuse_constant)
         encode(value)  # Python reads half of a surrogate pair, and 1e400 as infinity; neither can be written
     except FileNotFoundError:
         return {}
@@ -34,6 +35,14 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TracekitError(f"{path}: wanted one JSON object; restore it or remove it")
     return value
+
+
+def _read_file(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's open would wait
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("no regular file")
+        return stream.read()
 
 
 @contextmanager

@@ -224,3 +224,55 @@ def test_a_document_that_is_edited_emptied_or_gone_is_refused_and_nothing_is_wri
     assert len(done.stderr.splitlines()) == 1  # a sentence, not a traceback
     assert tree(folder) == harmed
     assert not (folder / "cctf").exists()
+
+
+def to_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def to_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def to_link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/etc/passwd")
+
+
+def to_endless(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["links.jsonl", "events.7.jsonl", "node_meta.json"])
+@pytest.mark.parametrize("harm", [to_pipe, to_folder, to_link, to_endless])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(
+    checkout: Checkout, recorded: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    folder = copy_as(checkout, recorded, f"odd-{harm.__name__}-{name.split('.', maxsplit=1)[0]}")
+    harm(folder / name)
+    done = checkout.run("timeout", "20", "python3", "-I", "tools/parse_sys.py", folder.name)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"parse_sys: {folder / name}: no regular file; look at it and remove it (exit 1)\n"
+    )
+    assert not (folder / "cctf").exists()
+
+
+def test_what_is_planted_at_the_places_of_a_cctf_is_replaced_and_not_followed(
+    checkout: Checkout, recorded: Path, tmp_path: Path
+) -> None:
+    folder = copy_as(checkout, recorded, "planted")
+    (tmp_path / "victim").write_text("mine")
+    (folder / "cctf").symlink_to(tmp_path)
+    (folder / ".cctf.1.tmp").symlink_to(tmp_path)
+    (folder / ".cctf.2.tmp").write_text("no folder")
+    for _ in range(2):
+        assert checkout.run("python3", "-I", "tools/parse_sys.py", "planted").returncode == 0
+        assert not (folder / "cctf").is_symlink()
+        assert not list(folder.glob(".cctf.*"))
+    assert_valid(checkout, "planted")
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
+    assert (tmp_path / "victim").read_text() == "mine"

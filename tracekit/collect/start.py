@@ -105,7 +105,7 @@ def _undone_by_failure(run: Run) -> Iterator[None]:
     folder = run.dir
     is_new = not folder.exists()
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    kept = {path: path.read_bytes() for path in folder.glob("*.json")}
+    kept = {path: path.read_bytes() for path in folder.glob("*.json") if path.is_file()}
     try:
         yield
     except BaseException:

@@ -19,16 +19,24 @@ def building(final: Path) -> Iterator[Path]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         for left in final.parent.glob(f".{final.name}.*.tmp"):
-            shutil.rmtree(left)
+            _remove(left)
         folder = final.parent / f".{final.name}.{os.getpid()}.tmp"
         folder.mkdir(mode=0o750)
         try:
             yield folder
             _take_place(folder, final)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)  # the older one after a swap, or an unfinished one
+            _remove(folder)  # the older one after a swap, or an unfinished one
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Whatever stands there: who may write beside us may have put a link or a file at our names."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _take_place(folder: Path, final: Path) -> None:

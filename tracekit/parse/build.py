@@ -1,11 +1,12 @@
 """Building cctf/: every raw file to its place, beside the final name, and renamed when it is whole."""
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tracekit import __version__
-from tracekit.errors import BadLineError
+from tracekit.errors import BadLineError, TracekitError
 from tracekit.files.place import building
 from tracekit.files.reading import Account, Reader, ignore
 from tracekit.files.writing import write_json
@@ -45,6 +46,7 @@ def build(run_dir: Path, is_strict: bool = False, progress: Progress | None = No
     """Make run_dir/cctf from run_dir's raw files. is_strict: not if a line is bad.
 
     Raises TracekitError where it cannot be made; an older cctf is then untouched."""
+    _refuse_odd_files(run_dir)
     documents = read_documents(run_dir)
     raw = {path.name: path.stat().st_size for path in run_dir.glob("*.jsonl")}
     if any(run_dir.glob("events.*.jsonl")):
@@ -52,6 +54,13 @@ def build(run_dir: Path, is_strict: bool = False, progress: Progress | None = No
     size = sum(raw.values())
     with building(run_dir / "cctf") as folder:
         return _Build(run_dir, documents, Ledger(folder, is_strict, progress, size)).run()
+
+
+def _refuse_odd_files(run_dir: Path) -> None:
+    """An app's container writes here too: a link would be read with our rights, and a pipe never ends."""
+    for path in sorted((*run_dir.glob("*.jsonl"), *run_dir.glob("*.json"))):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise TracekitError(f"{path}: no regular file; look at it and remove it")
 
 
 class _Build:

@@ -1,15 +1,30 @@
-"""What the machine itself does to a run: it stands still, allows no process more, clears /var/tmp."""
+"""What the machine does to a run: it stands still, is booted anew, allows no process, clears /var/tmp."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Checkout, need
-from live import Clean, assert_law, cpu_rows, holder_of, marks_of, pid_of, quality_of, start, stop, wait_for
+from live import (
+    LO,
+    Clean,
+    assert_law,
+    cpu_rows,
+    holder_of,
+    marks_of,
+    pid_of,
+    quality_of,
+    start,
+    stop,
+    wait_for,
+)
+from runs import snapshot
 from services import processes_of
 from workload import children
 
@@ -128,3 +143,59 @@ def test_a_start_on_a_run_whose_control_state_was_just_removed_leaves_one_record
     assert stop(checkout, "usurped") == ""
     finished_run("usurped")
     assert quality_of(checkout, "usurped")["balanced"]
+
+
+ANOTHER_BOOT = """
+mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"
+"""
+
+
+@pytest.fixture
+def earlier(checkout: Checkout, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """make in another boot: an id of its own, and monotonic clocks that are behind or ahead."""
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("11111111-2222-4333-8444-555555555555\n")
+
+    def make(ahead_s: int, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        clocks = [f"--boottime={ahead_s}", f"--monotonic={ahead_s}"]
+        inside = ["sh", "-c", ANOTHER_BOOT, "sh", str(boot_id)]
+        command = ["make", "--no-print-directory", "-C", str(checkout.root), *words]
+        return checkout.run("unshare", "--mount", "--time", *clocks, "--fork", *inside, *command, **env)
+
+    can = make(0, "--version").returncode == 0
+    need(can, "a time namespace and a boot id of its own need root and Linux 5.6")
+    return make
+
+
+@pytest.mark.parametrize("ahead_s", [-60, 86400])
+def test_a_run_that_a_power_cut_ended_is_not_gone_on_with_and_its_gap_is_as_long_as_it_was(
+    checkout: Checkout,
+    earlier: Callable[..., "subprocess.CompletedProcess[str]"],
+    finished_run: Clean,
+    ahead_s: int,
+) -> None:
+    run_id = f"power{ahead_s}"
+    done = earlier(ahead_s, "start-collect", f"RUN_ID={run_id}", **LO)
+    assert done.returncode == 0, done.stderr
+    time.sleep(2.2)
+    holder = holder_of(checkout, run_id)
+    assert holder
+    os.kill(holder, signal.SIGKILL)
+    time.sleep(2)
+    before = snapshot(checkout.logs(run_id))
+    again = checkout.make("start-collect", f"RUN_ID={run_id}", **LO)
+    assert again.returncode == 2
+    assert "recorded in another boot of the machine: choose another RUN_ID" in again.stderr
+    assert snapshot(checkout.logs(run_id)) == before
+    stopped = checkout.make("stop-collect", f"RUN_ID={run_id}")
+    assert "its recorder had died before; the rest of the run is a gap" in stopped.stderr
+    finished_run(run_id)
+    quality = quality_of(checkout, run_id)
+    assert_law(quality)
+    meta = json.loads((checkout.logs(run_id) / "run_meta.json").read_text())
+    lasted_s = (meta["stopped_ms"] - meta["started_ms"]) / 1000
+    assert 4 <= lasted_s < 60
+    for account in quality["collectors"].values():
+        assert abs(account["expected"] - lasted_s) <= 2
+        assert {gap["reason"] for gap in account["gaps"]} == {"died"}
+    assert all(quality["collectors"][name]["got"] >= 2 for name in ("cpu", "mem", "nic"))

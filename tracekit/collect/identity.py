@@ -8,7 +8,9 @@ import platform
 import re
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -59,6 +61,15 @@ def _machine_id_hash() -> str | None:
     return hashlib.sha256(f"tracekit:{machine_id}".encode()).hexdigest() if machine_id else None
 
 
+def _boot_id() -> str | None:
+    return _text(Path("/proc/sys/kernel/random/boot_id"))
+
+
+def is_of_this_boot(node_meta: Mapping[str, Any]) -> bool:
+    """Whether the monotonic clock is still the one of that node_meta.json, as far as it tells."""
+    return node_meta.get("boot_id") in (None, _boot_id())
+
+
 def node_facts() -> dict[str, object]:
     """The fields of node_meta.json that describe the machine itself."""
     return {
@@ -67,7 +78,7 @@ def node_facts() -> dict[str, object]:
         "mem_mb": units.bytes_to_mb(psutil.virtual_memory().total),
         "cpu_model": _cpuinfo("model name"),
         **cpu_freq(),
-        "boot_id": _text(Path("/proc/sys/kernel/random/boot_id")),
+        "boot_id": _boot_id(),
         "machine_id_hash": _machine_id_hash(),
         "kernel": platform.release(),
         "clk_tck": os.sysconf("SC_CLK_TCK"),

@@ -126,7 +126,9 @@ def _undone_by_failure(run: Run) -> Iterator[None]:
 def _as_recorded(settings: Settings, node: Mapping[str, Any], run: Mapping[str, Any]) -> Settings:
     """What the run was begun with holds for all of it: a row would mean another thing before and after.
 
-    Raises TracekitError where another value is given now."""
+    Raises TracekitError where another value is given now, or the monotonic clock has begun anew."""
+    if not identity.is_of_this_boot(node):
+        raise TracekitError("this run was recorded in another boot of the machine: choose another RUN_ID")
     values = dict(settings.values)
     if not values["NODE_ID"] and not node:
         values["NODE_ID"] = identity.default_node_id()

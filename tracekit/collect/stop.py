@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tracekit import jsonl
-from tracekit.collect import clock, marked
+from tracekit.collect import clock, identity, marked
 from tracekit.collect.appender import append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import mark_row, stamp_of_last_row
@@ -80,7 +80,9 @@ def _note_end(run: Run, stamp: Stamp, died: bool) -> None:
         span = {"from_ms": last_ms, "to_ms": stamp.ts_ms}
         mark = mark_row(stamp, "recorder", "died", **span, reason="the recorder was killed")
         append_once(run.dir / "marks.jsonl", mark)
-    jsonl.update_document(run.dir / "run_meta.json", stopped_ms=stamp.ts_ms, stopped_mono_ms=stamp.mono_ms)
+    node_meta = jsonl.read_document(run.dir / "node_meta.json")
+    mono_ms = stamp.mono_ms if identity.is_of_this_boot(node_meta) else None
+    jsonl.update_document(run.dir / "run_meta.json", stopped_ms=stamp.ts_ms, stopped_mono_ms=mono_ms)
     _note_clock(run.dir / "node_meta.json")
 
 

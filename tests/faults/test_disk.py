@@ -1,6 +1,7 @@
 """A disk that fills up while a run is on, and one that is full already: a real file system of 1 MB."""
 
 import json
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,17 @@ from contextlib import suppress
 
 import pytest
 from conftest import Checkout
-from live import Clean, lines_of, marks_of, quality_of, start, state_of, wait_for
+from live import (
+    Clean,
+    assert_law,
+    holder_of,
+    lines_of,
+    marks_of,
+    quality_of,
+    start,
+    state_of,
+    wait_for,
+)
 from workload import fill
 
 
@@ -102,3 +113,30 @@ def test_a_stop_that_finds_no_room_says_so_and_a_later_one_writes_the_true_end(s
     small.make("stop-collect", "RUN_ID=late")
     meta = json.loads((small.logs("late") / "run_meta.json").read_text())
     assert abs(meta["stopped_ms"] - stopped_ms) < 1200
+
+
+def test_a_file_that_may_not_grow_is_a_write_error_until_it_may(
+    checkout: Checkout, finished_run: Clean, sleepers: None
+) -> None:
+    start(checkout, "toolarge", PROC_MATCH="sleep 61.25")
+    raw = checkout.logs("toolarge") / "proc_metrics.jsonl"
+    assert wait_for(lambda: raw.stat().st_size > 20_000, 8)  # and no other file of the run is as large
+    recorder = holder_of(checkout, "toolarge")
+    assert recorder
+    _, hard = resource.prlimit(recorder, resource.RLIMIT_FSIZE)
+    resource.prlimit(recorder, resource.RLIMIT_FSIZE, (raw.stat().st_size, hard))
+    assert wait_for(lambda: state_of(checkout, "toolarge").get("failing") == {raw.name: "EFBIG"}, 4)
+    shown = checkout.make("status", "RUN_ID=toolarge").stdout
+    assert "proc_metrics.jsonl: cannot be written (EFBIG)" in shown
+    resource.prlimit(recorder, resource.RLIMIT_FSIZE, (hard, hard))
+    assert wait_for(lambda: not state_of(checkout, "toolarge").get("failing"), 3)
+    done = checkout.make("stop-collect", "RUN_ID=toolarge")
+    assert done.returncode == 0, done.stderr
+    assert "lines could not be written for" in done.stderr
+    finished_run("toolarge")
+    (mark,) = marks_of(checkout, "toolarge", "write_error")
+    assert (mark["collector"], mark["reason"]) == ("proc", "EFBIG")
+    quality = quality_of(checkout, "toolarge")
+    assert_law(quality)
+    assert {gap["reason"] for gap in quality["collectors"]["proc"]["gaps"]} == {"write_error"}
+    assert all(quality["collectors"][name]["missing"] <= 1 for name in ("cpu", "mem", "nic"))

@@ -33,6 +33,15 @@ def test_each_collector_has_its_ticks(tmp_path: Path) -> None:
     assert gaps_of(run_dir, "mem") == [(2000, 4000, "unknown")]
 
 
+def test_a_mark_by_another_monotonic_clock_moves_no_tick(tmp_path: Path) -> None:
+    """Where run_meta.json does not tell that of the start, the samples do: an app may write marks too."""
+    known = {"run_id": "r1", "started_ms": T0, "stopped_ms": T0 + 5000, "interval_ms": 1000}
+    other = {**mark("app", "restart", 0, 0), "mono_ms": 5}  # before any sample
+    files = {"resources.jsonl": [cpu(ms + 14) for ms in range(0, 5000, 1000)], "marks.jsonl": [other]}
+    run_dir = parsed(tmp_path, files, documents={"run_meta.json": known})
+    assert ticks_of(run_dir, "cpu") == (5, 5, 0)
+
+
 def test_a_collector_that_did_not_run_misses_every_tick(tmp_path: Path) -> None:
     run_dir = parsed(tmp_path, {"links.jsonl": []})
     assert ticks_of(run_dir, "cpu") == ticks_of(run_dir, "nic") == (5, 0, 5)

@@ -16,7 +16,7 @@ from tracekit.records import Mark, MonoMs, QualityMark, RunMeta, TimeMs
 
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
 _STEADY_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
-_WITH_MONO = ("resources.jsonl", "links.jsonl", "marks.jsonl")
+_WITH_MONO = (("resources.jsonl", "links.jsonl"), ("marks.jsonl",))  # an app may write marks too
 _LOOKED_AT, _LINE_BYTES = 1000, 1 << 16  # lines at the beginning of such a file, and bytes of each
 _LOOK_MS = 100  # rows of one tick may be stamped this much later than the tick itself
 
@@ -97,11 +97,15 @@ class _Moment(Struct):
 
 
 def started_mono_ms(run_dir: Path, run: RunMeta) -> int | None:
-    """The monotonic clock at started_ms: by run_meta.json, else by the first row with both clocks."""
+    """The monotonic clock at started_ms: by run_meta.json, else by the first sample with both clocks, else by
+    the first such mark."""
     if run.started_ms is None or run.started_mono_ms is not None:
         return run.started_mono_ms if run.started_ms is not None else None
-    first = min(filter(None, map(_first_moment, (run_dir / name for name in _WITH_MONO))), default=None)
-    return first[1] - (first[0] - run.started_ms) if first else None
+    for names in _WITH_MONO:
+        moments = filter(None, (_first_moment(run_dir / name) for name in names))
+        if first := min(moments, default=None):
+            return first[1] - (first[0] - run.started_ms)
+    return None
 
 
 def _first_moment(path: Path) -> tuple[int, int] | None:

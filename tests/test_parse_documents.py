@@ -1,5 +1,6 @@
 """A run's documents, runs without a node, and the promise that there is a whole cctf or none."""
 
+import json
 import os
 import subprocess
 import sys
@@ -205,6 +206,22 @@ def test_a_backward_clock_step_puts_no_row_outside_of_the_run(tmp_path: Path) ->
     run_dir = parsed(tmp_path, {"resources.jsonl": rows}, documents={"run_meta.json": ended})
     assert quality_of(run_dir)["collectors"]["cpu"]["got"] == 5
     assert kinds(run_dir) == []
+
+
+def test_a_clock_that_is_told_at_start_and_stop_alone_is_taken(tmp_path: Path) -> None:
+    start = {"source": "chrony", "synchronised": True, "offset_ms": 0.25, "error_bound_ms": 1.5}
+    stop = {**start, "offset_ms": -0.75}
+    for told, wanted in (({"start": start, "stop": stop}, stop), ({"start": start, "stop": None}, start)):
+        run_dir = parsed(tmp_path, {}, documents={"node_meta.json": node_meta("r1", clock=told)})
+        assert quality_of(run_dir)["clock"] == wanted
+        node = json.loads((run_dir / "cctf" / "nodes.json").read_bytes())[0]
+        assert node["clock"] == {**wanted, **told}
+
+
+def test_the_source_of_the_frequency_may_have_another_name(tmp_path: Path) -> None:
+    meta = node_meta("r1", cpu_freq_mhz=2400, cpu_freq_source="base_frequency")
+    run_dir = parsed(tmp_path, {}, documents={"node_meta.json": meta})
+    assert json.loads((run_dir / "cctf" / "nodes.json").read_bytes())[0]["cpu_freq_mhz"] == 2400
 
 
 MADE_OF_OTHERS = {  # by sampled.py and processes.py, and what no line fits

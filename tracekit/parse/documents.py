@@ -48,11 +48,20 @@ def read_documents(run_dir: Path) -> Documents:
     _convert(run_dir / "module_inventory.json", modules_raw, ModuleInventory)
     return Documents(
         run=_convert(run_dir / "run_meta.json", {"run_id": run_dir.name, **run_raw}, RunMeta),
-        node=_convert(run_dir / "node_meta.json", node_raw, NodeMeta) if node_raw else None,
+        node=_convert(run_dir / "node_meta.json", _with_clock(node_raw), NodeMeta) if node_raw else None,
         link=_convert(run_dir / "link_meta.json", jsonl.read_document(run_dir / "link_meta.json"), LinkMeta),
         run_raw=run_raw,
         modules_raw=modules_raw,
     )
+
+
+def _with_clock(raw: dict[str, Any]) -> dict[str, Any]:
+    """node_meta.json, with the last reading of the clock also where only `start` and `stop` tell of it."""
+    clock = raw.get("clock")
+    if not isinstance(clock, dict):
+        return raw
+    last = clock.get("stop") or clock.get("start")
+    return {**raw, "clock": {**last, **clock}} if isinstance(last, dict) else raw
 
 
 def _convert(path: Path, raw: dict[str, Any], record: type[T]) -> T:

@@ -54,6 +54,12 @@ def test_the_first_bad_lines_are_named_and_all_are_counted(checkout: Checkout) -
     assert "%" not in done.stderr  # no terminal, no progress
 
 
+def test_the_last_line_names_the_code_of_a_wrong_argument_too(checkout: Checkout) -> None:
+    done = checkout.run("python3", "-I", "tools/parse_sys.py", "--no-such")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("--no-such (exit 2)")
+
+
 class Terminal(io.StringIO):
     """What is drawn on it."""
 

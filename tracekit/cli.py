@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tracekit import ROOT, settings
 from tracekit.errors import DONE, FAILED, REJECTED, USAGE, TracekitError
@@ -84,9 +85,16 @@ class Progress:
             sys.stderr.flush()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its last line names the exit code, as that of every other error does."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{message} (exit {USAGE})")
+
+
 def parser(doc: str) -> argparse.ArgumentParser:
     """An argument parser whose help is the command's own docstring."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=prog(),
         description=doc.strip(),
         epilog=EXIT_CODES,

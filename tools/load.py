@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli, jsonl
 from tracekit.collect.identity import git_sha
+from tracekit.collect.start import run_meta_so_far
 from tracekit.errors import TracekitError
 from tracekit.load.attack import attack
 from tracekit.load.results import Tally
@@ -41,16 +42,16 @@ def _note_load(run: Run, settings: Settings, service: Started | None, seconds: f
         return settings[name] if name in settings.given else told
 
     workers = known("WORKERS", service.workers if service else None)
-    jsonl.update_document(
-        run.dir / "run_meta.json",
-        run_id=run.run_id,
-        rate=float(settings["RATE"]),
-        duration=seconds,
-        scen=known("SCEN", service.scen if service else None),
-        img=known("IMG", service.image if service else None),
-        git_sha=git_sha(),
-        workers=None if workers is None else int(str(workers)),
-    )
+    part = {
+        "run_id": run.run_id,
+        "rate": float(settings["RATE"]),
+        "duration": seconds,
+        "scen": known("SCEN", service.scen if service else None),
+        "img": known("IMG", service.image if service else None),
+        "git_sha": git_sha(),
+        "workers": None if workers is None else int(str(workers)),
+    }
+    jsonl.write_document(run.dir / "run_meta.json", run_meta_so_far(run) | part)
 
 
 def _tell(tally: Tally, seconds: float, rate: int, run: Run) -> None:

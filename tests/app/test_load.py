@@ -57,6 +57,8 @@ def test_every_successful_request_joins_its_event(checkout: Checkout, attacker: 
     assert known == {
         "run_id": "load", "rate": rate, "duration": seconds, "scen": None, "img": None, "workers": 4
     }  # fmt: skip
+    told_by_start = ("started_ms", "stopped_ms", "interval_ms", "tracekit_version")
+    assert [meta[name] for name in told_by_start] == [None] * 4  # no collector ran
     assert checkout.make("parse", "RUN_ID=load").returncode == 0
     assert checkout.make("validate", "RUN_ID=load").returncode == 0
 

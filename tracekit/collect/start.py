@@ -146,6 +146,12 @@ def _as_recorded(settings: Settings, node: Mapping[str, Any], run: Mapping[str, 
     return Settings(values, settings.given)
 
 
+def run_meta_so_far(run: Run) -> dict[str, Any]:
+    """run_meta.json with each of its fields; null is what nobody has told yet."""
+    unknown = dict.fromkeys(one.name for one in msgspec.structs.fields(RunMeta) if one.name != "node")
+    return unknown | jsonl.read_document(run.dir / "run_meta.json")
+
+
 def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
     quality = clock.read_quality()
     node_meta = {
@@ -157,8 +163,7 @@ def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
         "clock": {**quality, "start": quality, "stop": None},
     }
     run_meta = {
-        **dict.fromkeys(one.name for one in msgspec.structs.fields(RunMeta) if one.name != "node"),
-        **jsonl.read_document(run.dir / "run_meta.json"),  # the load generator's part, or an earlier start's
+        **run_meta_so_far(run),  # the load generator's part, or an earlier start's
         "run_id": run.run_id,
         "stopped_ms": None,
         "stopped_mono_ms": None,

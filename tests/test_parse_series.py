@@ -69,6 +69,15 @@ def test_a_counter_that_goes_back_is_a_mark_and_no_row(tmp_path: Path) -> None:
     assert [(one["ts_ms"], one["kind"]) for one in quality_of(run_dir)["marks"]] == [(T0 + 3000, "reset")]
 
 
+def test_an_end_has_a_closing_row_where_no_process_was_ever_sampled(tmp_path: Path) -> None:
+    known = {"pid": 7, "starttime": proc(0, 0)["starttime"], "utime": 20, "stime": 5}  # born at 1000
+    end = {"ts_ms": T0 + 2500, "event": "end", **known}
+    run_dir = parsed(tmp_path, {"proc_inventory.jsonl": [end]})
+    assert used(run_dir) == [(2500, 7, 250, 1500)]
+    assert rows_of(run_dir, "proc_cpu.jsonl")[0]["source"] == "exit"
+    assert quality_of(run_dir)["collectors"]["proc"]["expected"] == 5
+
+
 def test_an_ended_process_has_a_closing_row(tmp_path: Path) -> None:
     end = {"ts_ms": T0 + 2500, "event": "end", "pid": 7, "starttime": proc(0, 0)["starttime"]}
     files = {

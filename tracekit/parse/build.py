@@ -143,7 +143,7 @@ class _Build:
     def _quality(self, marks: list[Mark]) -> Quality:
         accounts, grids, run = self._ledger.accounts, self._sampled.grids, self._documents.run
         names = [name for name in ("cpu", "mem", "nic") if self._documents.node]
-        if "proc_metrics.jsonl" in accounts:
+        if accounts.keys() & {"proc_metrics.jsonl", "proc_inventory.jsonl"}:
             cover_proc_ticks(grids["proc"], self._marks(), self._timeline, run.interval_ms or 1000)
             names.append("proc")
         collectors = {}

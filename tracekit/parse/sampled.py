@@ -101,7 +101,9 @@ class Sampled:
         self.links = series.links if series else set()
 
     def processes(self) -> None:
-        """proc_metrics.jsonl, and the ends in the cctf's proc_inventory.jsonl, -> three files."""
+        """proc_metrics.jsonl, and the ends in the cctf's proc_inventory.jsonl, -> three files.
+
+        Where there are ends alone they are of processes that were never sampled."""
         clk_tck = self._clk_tck()
         started_ms = self._documents.run.started_ms or 0
 
@@ -113,6 +115,9 @@ class Sampled:
             return ProcSeries(names, outs, self._timeline, self._steps(), grid, told)
 
         series = self._fill("proc_metrics.jsonl", RawProc, _PROC_FILES, make)
+        if not series and (self._ledger.folder / "proc_inventory.jsonl").exists():
+            series, outs = self._taken("proc_metrics.jsonl", (), _PROC_FILES, make)
+            self._ledger.close(outs)
         if series:
             self.added += series.resets
             if series.unattributed_ms:
@@ -124,11 +129,11 @@ class Sampled:
 
         Raises TracekitError where something is."""
         clk_tck = self._documents.node.clk_tck if self._documents.node else None
+        if clk_tck:
+            return clk_tck
         rows = self._run_dir / "proc_metrics.jsonl"
-        if clk_tck or not rows.exists():
-            return clk_tck or 0
         ends = self._read_again("proc_inventory.jsonl", ProcInventory)
-        if rows.stat().st_size or any(row.utime is not None for row in ends):
+        if (rows.exists() and rows.stat().st_size) or any(row.utime is not None for row in ends):
             raise TracekitError(
                 f"{self._run_dir}/node_meta.json: without clk_tck, CPU ticks mean nothing; restore it"
             )

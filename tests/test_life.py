@@ -106,6 +106,14 @@ def test_settings_that_rows_depend_on_hold_for_the_whole_run(checkout: Checkout)
     assert json.loads((checkout.logs("same") / "run_meta.json").read_text())["interval_ms"] == 500
 
 
+def test_what_start_is_told_of_the_service_is_recorded(checkout: Checkout) -> None:
+    start(checkout, "told", SCEN="edge", IMG="svc2")
+    assert checkout.make("stop-collect", "RUN_ID=told").returncode == 0
+    meta = json.loads((checkout.logs("told") / "run_meta.json").read_text())
+    assert (meta["scen"], meta["img"], meta["workers"]) == ("edge", "svc2", 2)  # as scenarios/edge.env has it
+    assert meta["rate"] is None
+
+
 def test_clean_refuses_a_live_run(checkout: Checkout) -> None:
     start(checkout, "alive")
     done = checkout.make("clean", "RUN_ID=alive")

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tracekit import cli, jsonl
 from tracekit.collect.identity import git_sha
-from tracekit.collect.start import run_meta_so_far
+from tracekit.collect.runmeta import run_meta_so_far, service_as_given
 from tracekit.errors import TracekitError
 from tracekit.load.attack import attack
 from tracekit.load.results import Tally
@@ -36,20 +36,15 @@ def _service_here(settings: Settings, host: str) -> Started | None:
 
 
 def _note_load(run: Run, settings: Settings, service: Started | None, seconds: float) -> None:
-    """The load generator's part of run_meta.json; null is what is not known here."""
-
-    def known(name: str, told: object) -> object:
-        return settings[name] if name in settings.given else told
-
-    workers = known("WORKERS", service.workers if service else None)
+    """The load generator's part of run_meta.json; what is not known here stays as it is."""
+    found = {"scen": service.scen, "img": service.image, "workers": service.workers} if service else {}
     part = {
         "run_id": run.run_id,
         "rate": float(settings["RATE"]),
         "duration": seconds,
-        "scen": known("SCEN", service.scen if service else None),
-        "img": known("IMG", service.image if service else None),
         "git_sha": git_sha(),
-        "workers": None if workers is None else int(str(workers)),
+        **{field: value for field, value in found.items() if value is not None},
+        **service_as_given(settings),
     }
     jsonl.write_document(run.dir / "run_meta.json", run_meta_so_far(run) | part)
 

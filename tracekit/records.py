@@ -339,7 +339,7 @@ class Clock(Record, frozen=True):
 
 
 class RunMeta(Record, frozen=True):
-    """The run: start-collect's part, and the load generator's (rate to workers)."""
+    """The run: of start-collect, of the load generator (rate, duration), and what both say of the app."""
 
     run_id: Name
     started_ms: TimeMs | None = None

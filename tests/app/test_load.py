@@ -39,6 +39,7 @@ def test_every_successful_request_joins_its_event(checkout: Checkout, attacker: 
     rate, seconds = (500, 30) if FULL else (200, 4)
     with serving(checkout, "load", WORKERS="4") as base:
         port = base.rpartition(":")[2]
+        (checkout.logs("load") / "run_meta.json").write_text('{"run_id":"load","img":"mine"}')  # told before
         # Without RUN_ID: the run of the service that was started here.
         done = checkout.make("real-all", f"PORT={port}", f"RATE={rate}", f"DURATION={seconds}")
         assert done.returncode == 0, done.stderr
@@ -55,7 +56,7 @@ def test_every_successful_request_joins_its_event(checkout: Checkout, attacker: 
     meta = json.loads((checkout.logs("load") / "run_meta.json").read_text())
     known = {name: meta[name] for name in ("run_id", "rate", "duration", "scen", "img", "workers")}
     assert known == {
-        "run_id": "load", "rate": rate, "duration": seconds, "scen": None, "img": None, "workers": 4
+        "run_id": "load", "rate": rate, "duration": seconds, "scen": None, "img": "mine", "workers": 4
     }  # fmt: skip
     told_by_start = ("started_ms", "stopped_ms", "interval_ms", "tracekit_version")
     assert [meta[name] for name in told_by_start] == [None] * 4  # no collector ran

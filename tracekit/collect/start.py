@@ -18,10 +18,10 @@ from tracekit.collect.appender import append_once
 from tracekit.collect.catalog import Collector
 from tracekit.collect.child import wait_for_end
 from tracekit.collect.rows import mark_row
+from tracekit.collect.runmeta import run_meta_so_far, service_as_given
 from tracekit.collect.stop import STOP_S, end_recorder, stop_alone
 from tracekit.errors import TracekitError
 from tracekit.inventory import write_module_inventory
-from tracekit.records import RunMeta
 from tracekit.runs import Run, make_state
 from tracekit.settings import Settings
 
@@ -146,12 +146,6 @@ def _as_recorded(settings: Settings, node: Mapping[str, Any], run: Mapping[str, 
     return Settings(values, settings.given)
 
 
-def run_meta_so_far(run: Run) -> dict[str, Any]:
-    """run_meta.json with each of its fields; null is what nobody has told yet."""
-    unknown = dict.fromkeys(one.name for one in msgspec.structs.fields(RunMeta) if one.name != "node")
-    return unknown | jsonl.read_document(run.dir / "run_meta.json")
-
-
 def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
     quality = clock.read_quality()
     node_meta = {
@@ -164,6 +158,7 @@ def _write_documents(run: Run, settings: Settings, nic: str) -> dict[str, Any]:
     }
     run_meta = {
         **run_meta_so_far(run),  # the load generator's part, or an earlier start's
+        **service_as_given(settings),
         "run_id": run.run_id,
         "stopped_ms": None,
         "stopped_mono_ms": None,

@@ -147,8 +147,7 @@ class Slurm(Adapter):
         module = row.get("JobName") or None
         self.sink.add(
             trace_id=hashed("slurm", job_id, digits=32), span_id=span, **stamps, **node, module_id=module,
-            instance_id=row.get("NodeList") or None, status=status,
-            cpu_time_ms=_cpu_ms(row.get("TotalCPU", "")),
+            instance_id=job_id, status=status, cpu_time_ms=_cpu_ms(row.get("TotalCPU", "")),
             signal=signum, task_id=job_id, queue_source="eligible" if by_eligible else "submit",
         )  # fmt: skip
         for key, event in (("ts_start", "start"), ("ts_end", "stop")):

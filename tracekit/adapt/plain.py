@@ -39,7 +39,8 @@ _CAPTURE = re.compile(rb"(?<!\\)\((?!\?)")
 _FORM = (
     b'{"ts_enqueue":%d,"node":@node,"trace_id":"%b","span_id":"%b","parent_id":%b,"ts_start":%d,"ts_end":%d,'
     b'"queue_time_ms":0,"service_time_ms":%d,"rt_ms":%d,"module_id":null,"instance_id":null,"stage":@stage,'
-    b'"method":"%b","path":"%b","bytes_in":%b,"bytes_out":%b,"cpu_time_ms":null,"status":%b%b,"source":@source}\n'
+    b'"method":"%b","path":"%b","bytes_in":%b,"bytes_out":%b,"cpu_time_ms":null,"status":%b,'
+    b'"source":@source,"queue_source":null%b}\n'
 )
 
 

@@ -12,7 +12,8 @@ from tracekit.adapt.reading import HEAD, Block
 from tracekit.records import Invocation, PlacementEvent
 
 _FIELDS = tuple(one.name for one in msgspec.structs.fields(Invocation))
-_ALWAYS = _FIELDS[: _FIELDS.index("query")]  # the others are left out where they are not known
+_ALWAYS = (*_FIELDS[: _FIELDS.index("query")], "source", "queue_source")
+_REST = [name for name in _FIELDS if name not in _ALWAYS]  # left out where they are not known
 
 
 class Lines(Protocol):
@@ -60,7 +61,7 @@ class Sink:
         if record.ts_enqueue is None:
             values["ts_end"] = record.ts_end
         values |= {name: full.get(name) for name in _ALWAYS}
-        values |= {name: full[name] for name in _FIELDS[len(_ALWAYS) :] if full.get(name) is not None}
+        values |= {name: full[name] for name in _REST if full.get(name) is not None}
         return msgspec.json.encode(values) + b"\n"
 
     def place(self, ts_ms: int, event: str, **known: Any) -> None:

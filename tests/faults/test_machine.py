@@ -35,12 +35,16 @@ Make = Callable[[str], Path]
 
 @pytest.fixture
 def cgroup() -> Iterator[Make]:
-    """Makes a cgroup (v1) of a controller; whoever is in it goes back before it is removed."""
+    """Makes a cgroup of a controller, v1 or v2; whoever is in it goes back before it is removed."""
     made: list[Path] = []
 
     def make(controller: str) -> Path:
         parent = Path("/sys/fs/cgroup", controller)
-        need(os.access(parent / "cgroup.procs", os.W_OK), f"a {controller} cgroup needs root and cgroup v1")
+        if not parent.is_dir():
+            parent = parent.parent
+        need(os.access(parent / "cgroup.procs", os.W_OK), "cgroups of its own need root")
+        if controller == "pids" and parent.name != "pids":
+            (parent / "cgroup.subtree_control").write_text("+pids")
         folder = parent / f"tracekit-test-{os.getpid()}"
         folder.mkdir()
         made.append(folder)
@@ -53,6 +57,14 @@ def cgroup() -> Iterator[Make]:
         folder.rmdir()
 
 
+def freeze(folder: Path, is_frozen: bool) -> None:
+    """Let a cgroup stand still, or go on."""
+    if (folder / "freezer.state").exists():
+        (folder / "freezer.state").write_text("FROZEN" if is_frozen else "THAWED")
+    else:
+        (folder / "cgroup.freeze").write_text(f"{is_frozen:d}")
+
+
 def test_a_machine_that_stands_still_is_a_gap_and_no_cpu_is_invented(
     checkout: Checkout, tmp_path: Path, cgroup: Make, finished_run: Clean
 ) -> None:
@@ -62,13 +74,13 @@ def test_a_machine_that_stands_still_is_a_gap_and_no_cpu_is_invented(
         time.sleep(1.2)
         for pid in (*processes_of("frozen"), busy):
             (freezer / "cgroup.procs").write_text(str(pid))
-        (freezer / "freezer.state").write_text("FROZEN")
+        freeze(freezer, True)
         from_ms = time.time() * 1000
         try:
             time.sleep(4)
         finally:
             to_ms = time.time() * 1000
-            (freezer / "freezer.state").write_text("THAWED")
+            freeze(freezer, False)
         time.sleep(2.2)
         stop(checkout, "frozen")
     finished_run("frozen")

@@ -1,6 +1,7 @@
 """Parameters that are known are found again, from runs that a recursion of our own made with them."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from random import Random
@@ -18,24 +19,29 @@ from tracekit.errors import UsageError
 OVERHEAD_MS, FIRST_MS, DELAY_MS, SPEED = 0.4, 0.6, 1.5, 0.8
 
 
-def made(folder: Path, rho: float, seed: int, count: int = 3000) -> Path:
+def made(
+    folder: Path, rho: float, seed: int, count: int = 3000, speed: float = SPEED, noise: float = 0.0
+) -> Path:
     """A run of one core of a machine with two: FIFO, an overhead, a dearer first request of a busy period,
-    a delay.
+    a delay. noise: of the natural logarithm of what the client saw, the same for 300 requests in a row.
 
     Lindley's recursion with an exceptional first service (Welch 1964). The client saw the whole of it, the
     server cpu_time_ms alone, and the kernel the CPU."""
-    dice, at, free = Random(seed), 0.0, 0.0
+    dice, at, free, factor = Random(seed), 0.0, 0.0, 1.0
+    disturbed = Random(-seed)
     clients: list[Row] = []
     served: list[Row] = []
     cpu: dict[int, float] = {}
     for number in range(count):
-        at += dice.expovariate(rho * SPEED / (3.0 + OVERHEAD_MS))
+        at += dice.expovariate(rho * speed / (3.0 + OVERHEAD_MS))
         cpu_ms = dice.choice([1.0, 2.0, 6.0])
         work = cpu_ms + OVERHEAD_MS + (FIRST_MS if at >= free else 0.0)
         start = max(at, free)
-        free = start + work / SPEED
+        free = start + work / speed
         cpu[int(start // 1000)] = cpu.get(int(start // 1000), 0.0) + work
-        latency = free - at + DELAY_MS
+        if number % 300 == 0:
+            factor = math.exp(disturbed.gauss(0, noise))
+        latency = (free - at + DELAY_MS) * factor
         ids: dict[str, Any] = {"trace_id": f"{number:032x}", "span_id": f"c{number}"}
         sent = {"ts_enqueue": T0 + int(at), "ts_enqueue_us": T0 * 1000 + int(at * 1000), "node": "vm1"}
         clients.append({**sent, **ids, "latency_ms": latency, "status": 200})
@@ -71,6 +77,17 @@ def test_known_parameters_are_found_and_predict_another_load(three: list[Path]) 
     assert node.speed == pytest.approx(SPEED, abs=0.02)
     assert node.delay_ms == pytest.approx(DELAY_MS, abs=0.1)
     assert [one.run_id for one in found.parameters.trained_on] == ["low", "mid"]
+
+
+@pytest.mark.parametrize(("speed", "near"), [(0.8, 0.05), (1.0, 0.01)])
+def test_of_the_speeds_that_disturbed_runs_do_not_tell_apart_the_one_nearest_to_1_is_taken(
+    tmp_path: Path, speed: float, near: float
+) -> None:
+    """The speed that comes nearest to these two runs of a whole core is 0.98."""
+    low, mid = (made(tmp_path / f"{rho}", rho, seed, 3000, speed, 0.1) for seed, rho in ((7, 0.2), (8, 0.6)))
+    high = open_dataset(made(tmp_path / "high", 0.85, 9, 300, speed) / "cctf")
+    found = fit([open_dataset(folder / "cctf") for folder in (low, mid)], high, "fifo", 1)
+    assert found.parameters.nodes["vm1"].speed == pytest.approx(speed, abs=near)
 
 
 def test_one_run_alone_tells_the_overhead_as_one_figure(three: list[Path]) -> None:

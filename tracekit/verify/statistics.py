@@ -42,6 +42,13 @@ def sections(values: Sequence[float]) -> list[Sequence[float]]:
     return [values[edges[at] : edges[at + 1]] for at in range(SECTIONS)]
 
 
+def jackknife_error(figures: Sequence[float]) -> float:
+    """The standard error of a figure. figures: what it is without each of so many parts in turn.
+
+    Source: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 3."""
+    return (len(figures) - 1) / math.sqrt(len(figures)) * stdev(figures)
+
+
 Figure = Callable[[Sequence[float], Sequence[float]], float | None]
 
 

@@ -15,7 +15,7 @@ from clients import Truth
 from conftest import ROOT, Checkout, clean_environment, need
 from envoys import cluster, envoy
 from loopback import answers, free_port, log_lines, wait_for
-from test_nginx_live import FORMATS
+from test_nginx_live import FORMATS, HEAD
 
 PEERS = ROOT / "tests" / "grpc_peers.py"
 SERVICE = "tracekit.test.Peer"
@@ -29,13 +29,9 @@ CALLS = {  # method: the status that its client gets, gRPC's own numbers
     "Late": 14,  # of 504, by the table of gRPC over HTTP/2
     "Left": 1,
 }
-NGINX = """
-{user}daemon off; worker_processes 1; error_log {dir}/error.log; pid {dir}/pid;
-events {{ worker_connections 64; }}
-http {{
-  {formats}
-  client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
-  uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+NGINX = (
+    HEAD
+    + """
   server {{
     listen 127.0.0.1:{listen} http2;
     access_log {dir}/text.log tracekit; access_log {dir}/json.log tracekit_json;
@@ -45,6 +41,7 @@ http {{
   }}
 }}
 """
+)
 
 
 class Logs(NamedTuple):

@@ -18,13 +18,17 @@ FORMATS = "\n".join(
     block.removeprefix("nginx") for block in PAGE.split("```")[1::2] if block.startswith("nginx")
 )
 LOGS = {"text": "tracekit", "json": "tracekit_json", "plain": "combined"}
-CONF = """
+HEAD = """
 {user}daemon off; worker_processes 1; error_log {dir}/error.log; pid {dir}/pid;
 events {{ worker_connections 64; }}
 http {{
   {formats}
   client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
   uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; client_header_timeout 1s;
+"""
+CONF = (
+    HEAD
+    + """
   upstream two {{ server 127.0.0.1:{dead}; server 127.0.0.1:{port}; }}
   server {{
     listen 127.0.0.1:{listen};
@@ -38,6 +42,7 @@ http {{
   }}
 }}
 """
+)
 
 
 class Nginx(NamedTuple):

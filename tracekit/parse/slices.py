@@ -67,6 +67,7 @@ class _Keys:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._pattern = re.compile(rb'"%b"[ \t]*:[ \t]*(\d+)[^\d]' % key.encode())
         self.size = os.fstat(self._file).st_size
+        self._last = (0, -1, 0)  # where a key was looked for last, where its line begins, the key
         self.samples = [self._key(at) for at in range(0, self.size - _STEP, _STEP)]
 
     def close(self) -> None:
@@ -85,7 +86,14 @@ class _Keys:
 
     def _key(self, at: int) -> int:
         """The key of the first line from there on that has one."""
-        begin = line_from(self._file, at)
+        first, begin, key = self._last
+        if not first <= at <= begin:  # else it is the same line: some are very long
+            begin = line_from(self._file, at)
+            key = self._key_at(begin)
+            self._last = at, begin, key
+        return key
+
+    def _key_at(self, begin: int) -> int:
         for size in _LOOK:
             found = self._pattern.search(os.pread(self._file, size, begin))
             if found:
@@ -95,10 +103,11 @@ class _Keys:
 
 def line_from(file: int, at: int) -> int:
     """Where the first line of a file begins that does not begin before `at`; its size, where none does."""
+    size = _LOOK[0]
     while at:
-        data = os.pread(file, _LOOK[0], at - 1)
+        data = os.pread(file, size, at - 1)
         newline = data.find(b"\n")
         if newline >= 0 or not data:
             return at + newline if data else at - 1
-        at += len(data)
+        at, size = at + len(data), min(2 * size, _STEP)
     return 0

@@ -1,5 +1,6 @@
 """Reading ahead in other processes: the same bytes as without them, their errors, and their ends."""
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 from tests.runs import lines
 from tracekit.errors import TracekitError
 from tracekit.files.ahead import ahead
+from tracekit.files.writing import LinesFile
 from tracekit.parse import slices
 from tracekit.parse.build import build
 
@@ -161,3 +163,21 @@ def test_strict_ends_at_the_same_line(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(TracekitError, match=r"events\.1\.jsonl:101: "):
         build(run_dir, is_strict=True)
     assert not (run_dir / "cctf").exists()
+
+
+def test_no_process_is_left_where_what_was_read_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    run_dir = make_run(tmp_path / "r1", False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setattr(slices, "SLICE", 1 << 20)
+    monkeypatch.setattr(LinesFile, "write_text", full)
+    try:
+        build(run_dir)
+    except OSError as error:
+        told = error  # and with it all frames
+    assert told.errno == errno.ENOSPC
+    assert not has_child()

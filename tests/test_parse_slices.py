@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +143,78 @@ def test_slices_give_what_sorting_all_gives(
 def wanted_key(text: bytes, at: int) -> int:
     key: int = json.loads(text.splitlines()[at])["ts_enqueue"]
     return key
+
+
+# --- around the edges
+
+
+def event(key: int | None, span: str, **more: object) -> bytes:
+    """A line, with its newline."""
+    ids = {"trace_id": "t", "span_id": span}
+    return line({"ts_enqueue": key, "node": "n", "stage": None, **ids, **more})
+
+
+def passed(folder: Path, paths: list[Path]) -> tuple[list[Row], dict[str, Account], list[str]]:
+    """The rows of the files, their accounts, and the reasons of bad lines."""
+    accounts, reasons = {path.name: Account() for path in paths}, list[str]()
+    passing = Passing(Entries("invocations.jsonl", "n", ""), paths, accounts, len(paths))
+    try:
+        ready = list(passing.read(lambda bad, _line: reasons.append(bad.reason)))
+    except OutOfOrderError:
+        ready = list(passing.read_again(folder))
+    return [json.loads(text) for one in ready for text in one.text.splitlines()], accounts, reasons
+
+
+def test_what_is_written_while_the_file_is_cut_is_the_next_parse_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows, other, late = tmp_path / "events.a.jsonl", tmp_path / "events.b.jsonl", event(T0 + 60, "a60")
+    grows.write_bytes(b"".join(event(T0 + number, f"a{number}") for number in range(60)) + late[:30])
+    other.write_bytes(b"".join(event(T0 + number, f"b{number}") for number in range(300)))
+    parts, cut = [late[30:60], late[60:]], slices._Keys.cut
+
+    def cut_and_grow(self: slices._Keys, bound: int) -> int:
+        if bound > T0 + 100 and parts:
+            with grows.open("ab") as stream:
+                stream.write(parts.pop(0))
+        return cut(self, bound)
+
+    monkeypatch.setattr(slices._Keys, "cut", cut_and_grow)
+    rows, accounts, reasons = passed(tmp_path, [grows, other])
+    assert not parts
+    assert reasons == ["torn"]  # as if it had been read before the writer went on
+    assert accounts["events.a.jsonl"].lines == 61
+    assert len(rows) == 360
+
+
+def test_a_number_of_5000_digits_is_a_bad_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "_LOOK", (32, 8192))
+    bad = b'{"ts_enqueue":' + b"9" * 5000 + b"}\n"
+    path = tmp_path / "events.a.jsonl"
+    path.write_bytes(b"".join(event(T0 + number, f"s{number}") + bad for number in range(300)))
+    rows, accounts, reasons = passed(tmp_path, [path])
+    assert (len(rows), accounts[path.name].lines, len(reasons)) == (300, 600, 300)
+
+
+def test_doubled_lines_without_a_key_are_told_whatever_else_looks_like_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "events.a.jsonl"
+    nulls = [event(None, "x", ts_end=T0 + end) for end in (10, 20)]
+    bogus = [b'{"ts_enqueue":%d,"node":"n"}\n' % ((1 << 63) + T0 + 15)] * 60
+    path.write_bytes(b"".join([event(T0 + number, f"s{number}") for number in range(300)] + nulls + bogus))
+    rows, accounts, reasons = passed(tmp_path, [path])
+    assert [row["ts_end"] for row in rows if row["ts_enqueue"] is None] == [T0 + 10]
+    assert (accounts[path.name].duplicates, len(reasons)) == (1, 60)
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path: Path) -> None:
+    paths = [tmp_path / f"events.{number:03}.jsonl" for number in range(300)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"".join(event(T0 + 300 * at + number, f"{number}.{at}") for at in range(3)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (250, hard))
+    try:
+        rows, _, reasons = passed(tmp_path, paths)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [row["ts_enqueue"] - T0 for row in rows] == list(range(900))
+    assert reasons == []

@@ -60,7 +60,9 @@ def _received(made: BinaryIO, told: FileIO) -> Generator[Any, Any, None]:
                 raise pickle.loads(item)  # our own process wrote it
             answer = yield item
             if item is None:
-                told.write(packed(answer))
+                data = memoryview(packed(answer))
+                while data:  # a write is short where the process was stopped (Ctrl-Z) meanwhile
+                    data = data[told.write(data) :]
 
 
 def _die_with(parent: int) -> None:

@@ -16,9 +16,11 @@ Told = tuple[int, int, dict[str, int], list[Bad]]  # lines, bytes, rejected by r
 class Parts:
     """Reads them, one after the other."""
 
-    def __init__(self, entries: Entries, paths: list[Path]) -> None:
+    def __init__(self, entries: Entries, paths: list[Path], is_told: bool = True) -> None:
+        """is_told: keep what is wrong with lines, for told."""
         self._entries, self._paths = entries, paths
-        self._bad: list[tuple[BadLineError, bytes]] = []
+        self._is_told = is_told
+        self._bad: list[Bad] = []
         self._reader: Reader[Any] = Reader(entries.record, self._reject, entries.complaint, entries.are_good)
         self.told: Told = (0, 0, {}, [])  # of the part that was read last
 
@@ -26,15 +28,18 @@ class Parts:
         """The entries of a file from begin to end, in bytes, which are whole lines.
 
         Their numbers grow from part to part of a file, but are not those of lines."""
-        self._bad = []
+        self._bad, self.told = [], (0, 0, {}, [])
+        if begin == end:
+            return
         path, account = self._paths[order], Account()
         account.lines = begin
         with path.open("rb", buffering=0) as stream:
             stream.seek(begin)
             batches = self._reader.read_stream(stream, path.name, account, end - begin)
             yield from map(entries_of, self._entries.of(batches, order, path.name, account, self._reject))
-        bad = [(one.line - begin, one.reason, one.detail, line) for one, line in self._bad]
+        bad = [(number - begin, reason, detail, text) for number, reason, detail, text in self._bad]
         self.told = account.lines - begin, account.bytes, dict(account.rejected), bad
 
     def _reject(self, bad: BadLineError, line: bytes) -> None:
-        self._bad.append((bad, line))
+        if self._is_told:  # not the error itself, which holds the block by its traceback
+            self._bad.append((bad.line, bad.reason, bad.detail, line))

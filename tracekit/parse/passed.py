@@ -1,8 +1,8 @@
 """The files of a cctf whose lines pass as they came, and the derived view of the app's events."""
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tracekit import jsonl
@@ -11,8 +11,7 @@ from tracekit.files.sorting import OutOfOrderError
 from tracekit.files.writing import LinesFile
 from tracekit.parse.entries import Entries
 from tracekit.parse.ledger import Ledger
-from tracekit.parse.passing import Passing
-from tracekit.parse.ready import Ready
+from tracekit.parse.passing import Lines, Passing
 from tracekit.parse.timeline import FarRows
 from tracekit.records import NodeMeta
 
@@ -61,10 +60,11 @@ class Passed:
         except OutOfOrderError:
             self._write_ready(name, passing.read_again(ledger.folder), bool(events))
 
-    def _write_ready(self, name: str, found: Iterator[Ready], has_events: bool) -> None:
+    def _write_ready(self, name: str, found: Lines, has_events: bool) -> None:
         out, derived = LinesFile(self._ledger.folder, name), self._run_dir / "events.jsonl"
         with ExitStack() as stack:
             stack.callback(out.end)
+            stack.enter_context(closing(found))  # with an error its processes end at once
             view = stack.enter_context(jsonl.replacing(derived, is_flushed=False)) if has_events else None
             behind = stack.enter_context(Behind())
             for ready in found:

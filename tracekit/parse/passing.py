@@ -4,7 +4,7 @@ Only the sort key moves to the front, and a missing node or stage is put in behi
 in order are read in slices of time, by a process for each CPU; all others are sorted through files.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tracekit.parse.turns import Turns
 
 _LINE = itemgetter(LINE)
 OnBytes = Callable[[int], None]
+Lines = Generator[Ready, None, None]
 
 
 class Passing:
@@ -36,17 +37,21 @@ class Passing:
         self._events = events
         self._taken: Iterator[Ready | None] = iter(())
 
-    def read(self, reject: Reject, on_bytes: OnBytes | None = None) -> Iterator[Ready]:
+    def read(self, reject: Reject, on_bytes: OnBytes | None = None) -> Lines:
         """The lines of all files; what is wrong with others is told on the way.
 
         Raises OutOfOrderError where they are not nearly in order: then read_again()."""
-        self._taken = self._from_slices(reject, on_bytes)
-        for ready in self._taken:
-            if ready is None:
-                raise OutOfOrderError
-            yield ready
+        taken = self._taken = self._from_slices(reject, on_bytes)
+        try:
+            for ready in taken:
+                if ready is None:
+                    raise OutOfOrderError
+                yield ready
+        except GeneratorExit:
+            taken.close()  # it and we hold each other: its processes would stay
+            raise
 
-    def read_again(self, folder: Path) -> Iterator[Ready]:
+    def read_again(self, folder: Path) -> Lines:
         """The same from the start, through files in folder.
 
         The lines that were not read before are accounted for first; no line is accounted for twice."""
@@ -54,7 +59,7 @@ class Passing:
             pass
         for account in self._accounts:
             account.duplicates = 0
-        parts, sorter = Parts(self._entries, self._paths), Sorter(folder)
+        parts, sorter = Parts(self._entries, self._paths, is_told=False), Sorter(folder)
         maker = Maker(len(self._paths), self._events)
         for order, account in enumerate(self._accounts):
             for entries in parts.read(order, 0, account.bytes):
@@ -63,7 +68,7 @@ class Passing:
             yield from maker.of(entries)
         self._account_doubled(maker.duplicates)
 
-    def _from_slices(self, reject: Reject, on_bytes: OnBytes | None) -> Iterator[Ready | None]:
+    def _from_slices(self, reject: Reject, on_bytes: OnBytes | None) -> Generator[Ready | None, None, None]:
         """The lines of each slice in its turn; None wherever it shows that the files are out of order."""
         slices = sliced(self._paths, self._entries.key)
         turns = Turns(slices, Parts(self._entries, self._paths), self._events)

@@ -8,6 +8,8 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,43 +32,60 @@ class Slice(NamedTuple):
 def sliced(paths: Sequence[Path], key: str) -> list[Slice]:
     """The slices of files that are sorted by key, or nearly.
 
-    Together they have all bytes. Files that cannot be cut are one slice each, which owns no key: then none
+    Together they have all bytes. Files that cannot be cut are in pieces as large, which own no key: then none
     of the slices owns any."""
-    files = [_Keys(path, key) for path in paths]
-    try:
-        size = sum(one.size for one in files)
-        if size < 2 * SLICE:
-            return [Slice(0, LAST, [(0, one.size) for one in files])]
+    sizes = [path.stat().st_size for path in paths]
+    if sum(sizes) < 2 * SLICE:
+        return [Slice(0, LAST, [(0, size) for size in sizes])]
+    found = _cut(paths, sizes, key) if len(paths) <= _MANY else []
+    is_cut = found and max(sum(end - begin for begin, end in one.ranges) for one in found) <= 4 * SLICE
+    return found if is_cut else _uncut(paths, sizes)
+
+
+def _cut(paths: Sequence[Path], sizes: list[int], key: str) -> list[Slice]:
+    with ExitStack() as stack:
+        files = [stack.enter_context(closing(_Keys(*one, key))) for one in zip(paths, sizes, strict=True)]
         samples = sorted(key for one in files for key in one.samples)
         share = SLICE // _STEP
         bounds = [0, *sorted({*samples[share : len(samples) - share // 2 : share]} - {0, LAST}), LAST]
-        cuts = [[one.cut(bound) for bound in bounds] for one in files] if len(files) <= _MANY else []
-        sizes = [one.size for one in files]
-    finally:
-        for one in files:
-            one.close()
-    found = [
+        cuts = [[one.cut(bound) for bound in bounds] for one in files]
+    return [
         Slice(bounds[at], bounds[at + 1], [(cut[at], cut[at + 1]) for cut in cuts])
         for at in range(len(bounds) - 1)
     ]
-    is_cut = cuts and max(sum(end - begin for begin, end in one.ranges) for one in found) <= 4 * SLICE
-    return found if is_cut else _uncut(sizes)
 
 
-def _uncut(sizes: list[int]) -> list[Slice]:
-    nothing = [(0, 0)] * len(sizes)
-    return [
-        Slice(0, 0, [*nothing[:order], (0, size), *nothing[order + 1 :]]) for order, size in enumerate(sizes)
-    ]
+def _uncut(paths: Sequence[Path], sizes: list[int]) -> list[Slice]:
+    """Piece by piece of the files, so that no more is held at a time than of others."""
+    nothing, filled = [(0, 0)] * len(paths), 0
+    found = [nothing.copy()]
+    for order, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        for begin, end in _pieces(path, size):
+            if filled and filled + end - begin > SLICE:
+                found.append(nothing.copy())
+                filled = 0
+            found[-1][order] = begin, end
+            filled += end - begin
+    return [Slice(0, 0, ranges) for ranges in found]
+
+
+def _pieces(path: Path, size: int) -> list[tuple[int, int]]:
+    """Whole lines of a file, SLICE bytes and the rest of a line each; the last one may have less."""
+    cuts = [0]
+    with path.open("rb", buffering=0) as stream:
+        while cuts[-1] < size:
+            cuts.append(min(line_from(stream.fileno(), cuts[-1] + SLICE), size))
+    return list(pairwise(cuts))
 
 
 class _Keys:
     """Where about the keys of a file stand, if it is in their order."""
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, size: int, key: str) -> None:
+        """size: of the file's first bytes, beyond which it may have grown."""
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._pattern = re.compile(rb'"%b"[ \t]*:[ \t]*(\d+)[^\d]' % key.encode())
-        self.size = os.fstat(self._file).st_size
+        self._pattern = re.compile(rb'"%b"[ \t]*:[ \t]*(\d{1,18})[^\d]' % key.encode())
+        self.size = size
         self._last = (0, -1, 0)  # where a key was looked for last, where its line begins, the key
         self.samples = [self._key(at) for at in range(0, self.size - _STEP, _STEP)]
 
@@ -82,7 +101,7 @@ class _Keys:
         end = min(begin + 2 * _STEP, self.size)
         grains = range(begin, end, GRAIN)
         found = bisect_left(grains, bound, key=self._key)
-        return line_from(self._file, grains[found] if found < len(grains) else end)
+        return min(line_from(self._file, grains[found] if found < len(grains) else end), self.size)
 
     def _key(self, at: int) -> int:
         """The key of the first line from there on that has one."""

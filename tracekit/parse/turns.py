@@ -70,12 +70,12 @@ class Turns:
 
 
 def _worked(slices: list[Slice], parts: Parts, events: int) -> Generator[Any, list[Entry] | None, None]:
-    """Yields None, then of each slice: what it tells of each file and the lines there of other slices, None,
+    """Yields 0, then of each slice: what it tells of each file and the lines there of other slices, None,
     its lines, and its duplicates in each file.
 
     For the None of a slice it is sent the lines that stood elsewhere, or None where things are out of order.
     Meanwhile it has read the next one."""
-    yield None
+    yield 0  # which is no question: it goes on at once
     told, entries = _read(parts, slices[0])
     for number, one in enumerate(slices, 1):
         begin, end = (bisect_left(entries, (bound,)) for bound in (one.first, one.end))

@@ -14,6 +14,7 @@ from tracekit.collect import catalog, clock, status
 from tracekit.collect.appender import Appender, append_once
 from tracekit.collect.clock import Stamp
 from tracekit.collect.rows import LinkRows, plain_row
+from tracekit.collect.start import _refuse_full_disk
 from tracekit.errors import TracekitError
 from tracekit.runs import Run, make_state, state_home
 from tracekit.settings import resolve
@@ -354,3 +355,15 @@ def test_timedatectl_knows_only_whether(answer: str, wanted: bool | None) -> Non
     quality = clock.parse_timedatectl(f"Timezone=UTC\n{answer}\n")
     assert quality["synchronised"] is wanted
     assert quality["error_bound_ms"] is None
+
+
+def test_a_start_that_is_interrupted_while_it_looks_for_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _refuse_full_disk(tmp_path / "run1")
+    assert list(tmp_path.iterdir()) == []

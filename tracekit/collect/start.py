@@ -70,13 +70,12 @@ def _refuse_full_disk(folder: Path) -> None:
         with jsonl.replacing(probe) as stream:
             stream.write(b"\0" * ROOM_BYTES)
     except OSError as error:
-        probe.unlink(missing_ok=True)
-        if is_new and folder.exists():
-            folder.rmdir()
         raise TracekitError(f"{folder}: cannot be written ({error.strerror}); mend that first") from error
-    probe.unlink()
-    if is_new:
-        folder.rmdir()
+    finally:  # also where the start is interrupted
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+            if is_new:
+                folder.rmdir()
 
 
 def _refuse_missing(chosen: Sequence[Collector]) -> None:

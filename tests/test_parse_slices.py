@@ -211,7 +211,8 @@ def test_more_files_than_may_be_open_are_read(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         path.write_bytes(b"".join(event(T0 + 300 * at + number, f"{number}.{at}") for at in range(3)))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (250, hard))
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 50, hard))
     try:
         rows, _, reasons = passed(tmp_path, paths)
     finally:

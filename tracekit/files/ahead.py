@@ -27,9 +27,9 @@ _SELDOM = 100_000  # new objects until cycles are looked for; lines and their tu
 def ahead(items: Iterable[Any]) -> Generator[Any, Any, None]:
     """What items gives, made in another process; it is made here where none can be had.
 
-    The items are made of int, str, bytes, None, tuples and lists, and are not bytes themselves. After a None
-    the process waits: items, where it is a generator, is sent what is sent here for it. An error of items is
-    raised here. Raises TracekitError where the process was killed."""
+    The items are made of int, str, bytes, None, tuples, lists and dicts, and are not bytes themselves. After
+    a None the process waits: items, where it is a generator, is sent what is sent here for it. An error of
+    items is raised here. Raises TracekitError where the process was killed."""
     parent, (source, sink), (asked, answers) = os.getpid(), os.pipe(), os.pipe()
     try:
         child = os.fork()

@@ -1,7 +1,7 @@
 """Lines that go through as they came: checked, put in order, and otherwise left byte for byte.
 
 Only the sort key moves to the front, and a missing node or stage is put in behind it. Files that are nearly
-in order are read in slices of time, by a process for each CPU; all others are sorted through files.
+in order are read in slices of time, by two to four processes; all others are sorted through files.
 """
 
 from collections.abc import Callable, Generator, Iterator

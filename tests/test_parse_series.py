@@ -116,6 +116,16 @@ def test_a_clock_step_is_no_part_of_dt(tmp_path: Path, step_ms: int, has_row_bef
 
 
 @pytest.mark.parametrize("step_ms", [STEP, -STEP])
+def test_a_row_from_before_the_start_lies_before_a_clock_step(tmp_path: Path, step_ms: int) -> None:
+    # where another collector's first row is late, the sampler's first tick comes before started_ms
+    rows = [proc(-1000, 5, born_ms=-9000), proc(2000, 10, born_ms=-9000)]
+    rows += [proc(second * 1000 + step_ms, second * 10, born_ms=-9000) for second in (3, 4)]
+    files = {"proc_metrics.jsonl": rows, "marks.jsonl": [clock_step(2000, 3000, step_ms)]}
+    by_time = {at_ms: (cpu_ms, dt_ms) for at_ms, _, cpu_ms, dt_ms in used(parsed(tmp_path, files))}
+    assert by_time == {2000: (50, 3000), 3000 + step_ms: (200, 1000), 4000 + step_ms: (100, 1000)}
+
+
+@pytest.mark.parametrize("step_ms", [STEP, -STEP])
 def test_a_clock_step_while_nothing_matched_is_no_part_of_dt(tmp_path: Path, step_ms: int) -> None:
     rows = [proc(6000 + step_ms, 10, born_ms=5000)]  # 10 ticks in the second since its birth
     files = {"proc_metrics.jsonl": rows, "marks.jsonl": [clock_step(2000, 3000, step_ms)]}

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct
 
 from tracekit.records import Mark, MonoMs, QualityMark, RunMeta, TimeMs
 
+_EARLY_MS = 15_000  # a start waits this long for its last collector; the others' rows are before started_ms
 _FAR_MS = 5_000  # rows this far outside of the run's time are worth a mark
 _STEADY_MS = 50  # wall minus monotonic moves by less than this between two rows of a steady clock
 _WITH_MONO = (("resources.jsonl", "links.jsonl"), ("marks.jsonl",))  # an app may write marks too
@@ -28,7 +29,7 @@ class Steps:
         """marks, in order: (from_ms, to_ms, step_ms): the ticks before and after, and the step's size."""
         self._ahead = list(marks)
         self.goes_back = any(step < 0 for _, _, step in self._ahead)
-        self._last = started_ms
+        self._last = started_ms - _EARLY_MS
         self.total = 0
 
     def pass_row(self, ts_ms: int) -> None:

@@ -3,12 +3,19 @@
 MB is 10^6 bytes, kB (rss_kb) is 1024 bytes, Bps is bytes a second, bps is bits a second.
 """
 
+from collections.abc import Iterable
+
 
 def ticks_to_ms(ticks: int, clk_tck: int) -> int:
     """CPU time in ms, rounded down, from kernel clock ticks.
 
     clk_tck: ticks a second (sysconf _SC_CLK_TCK), > 0. Source: proc(5), fields utime and stime."""
     return ticks * 1000 // clk_tck
+
+
+def all_ticks_to_ms(ticks: Iterable[int], clk_tck: int) -> list[int]:
+    """The same of many."""
+    return [one * 1000 // clk_tck for one in ticks]
 
 
 def pages_to_kb(pages: int, page_size: int) -> int:

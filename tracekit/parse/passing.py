@@ -4,21 +4,19 @@ Only the sort key moves to the front, and a missing node or stage is put in behi
 in order are read in slices of time, by two to four processes; all others are sorted through files.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
 
-from tracekit.errors import BadLineError
 from tracekit.files.reading import Account, Reject
 from tracekit.files.sorting import OutOfOrderError, Sorter
 from tracekit.parse.entries import LINE, Entries
-from tracekit.parse.parts import Parts, Told
+from tracekit.parse.parts import OnBytes, Parts, Told, take_over
 from tracekit.parse.ready import Maker, Ready
 from tracekit.parse.slices import sliced
 from tracekit.parse.turns import Turns
 
 _LINE = itemgetter(LINE)
-OnBytes = Callable[[int], None]
 Lines = Generator[Ready, None, None]
 
 
@@ -84,18 +82,10 @@ class Passing:
         finally:
             turns.close()
 
-    def _account(self, told: list[Told], reject: Reject, on_bytes: OnBytes | None) -> None:
+    def _account(self, all_told: list[Told], reject: Reject, on_bytes: OnBytes | None) -> None:
         """Take over what a slice tells of each file."""
-        for path, account, (lines, size, rejected, bad) in zip(
-            self._paths, self._accounts, told, strict=True
-        ):
-            for number, reason, detail, text in bad:
-                reject(BadLineError(path.name, account.lines + number, reason, detail), text)
-            account.lines += lines
-            account.bytes += size
-            account.rejected.update(rejected)
-            if on_bytes:
-                on_bytes(size)
+        for path, account, told in zip(self._paths, self._accounts, all_told, strict=True):
+            take_over(told, path.name, account, reject, on_bytes)
 
     def _account_doubled(self, duplicates: list[int]) -> None:
         for account, count in zip(self._accounts, duplicates, strict=True):

@@ -1,31 +1,24 @@
 """The sampled files of a run, each read as it comes; one that is out of order is read again, sorted."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from tracekit.errors import TracekitError
-from tracekit.files.reading import Account, Batch, Reader, ignore
-from tracekit.files.sorting import OutOfOrderError, Sorter
+from tracekit.files.reading import Account, Reader, ignore
+from tracekit.files.sorting import OutOfOrderError
 from tracekit.files.writing import LinesFile
 from tracekit.parse.documents import Documents
 from tracekit.parse.grid import Grid
 from tracekit.parse.ledger import Ledger
-from tracekit.parse.processes import Ending, ProcSeries, Remainder, endings, remainders
-from tracekit.parse.series import (
-    HostSeries,
-    LinkSeries,
-    RawLink,
-    RawProc,
-    RawResource,
-    Seen,
-    check_resource,
-)
+from tracekit.parse.processes import ProcSeries
+from tracekit.parse.rows import Rows, Source, TickRows
+from tracekit.parse.series import HostSeries, LinkSeries, RawLink, RawResource, Seen, check_resource
 from tracekit.parse.timeline import FarRows, Steps, Timeline
+from tracekit.parse.told import Ending, Remainder, endings, remainders
 from tracekit.records import Mark, ProcInventory, QualityMark
 
 _PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")
@@ -36,8 +29,8 @@ class Series(Protocol):
 
     duplicates: int
 
-    def take(self, rows: Any) -> None:
-        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
+    def take(self, rows: Any) -> Sequence[int]:
+        """Write rows; their times, ms. Raises OutOfOrderError where they are not in the order of time."""
 
     def finish(self) -> None:
         """Write what is left."""
@@ -88,7 +81,8 @@ class Sampled:
             seen = Seen(self._steps().goes_back)
             return HostSeries((self._node, self._stage), outs[0], self._timeline, grids, seen)
 
-        self._fill("resources.jsonl", RawResource, ["host_metrics.jsonl"], make)
+        rows = Rows(RawResource, self._ledger, check_resource)
+        self._fill("resources.jsonl", rows, ["host_metrics.jsonl"], make)
 
     def link(self) -> None:
         """links.jsonl -> link_metrics.jsonl."""
@@ -97,7 +91,7 @@ class Sampled:
             seen = Seen(self._steps().goes_back)
             return LinkSeries(self._node, outs[0], self._timeline, self._renew("nic"), seen)
 
-        series = self._fill("links.jsonl", RawLink, ["link_metrics.jsonl"], make)
+        series = self._fill("links.jsonl", Rows(RawLink, self._ledger), ["link_metrics.jsonl"], make)
         self.links = series.links if series else set()
 
     def processes(self) -> None:
@@ -114,7 +108,9 @@ class Sampled:
             names, grid = (self._node, clk_tck), self._renew("proc")
             return ProcSeries(names, outs, self._timeline, self._steps(), grid, told)
 
-        series = self._fill("proc_metrics.jsonl", RawProc, _PROC_FILES, make)
+        series = self._fill(
+            "proc_metrics.jsonl", TickRows(self._ledger, self._node, clk_tck), _PROC_FILES, make
+        )
         if not series and (self._ledger.folder / "proc_inventory.jsonl").exists():
             series, outs = self._taken("proc_metrics.jsonl", (), _PROC_FILES, make)
             self._ledger.close(outs)
@@ -146,53 +142,34 @@ class Sampled:
             for batch in Reader(record, ignore).read(path, Account()):
                 yield from batch.records
 
-    def _fill(self, name: str, record: type[Any], files: Iterable[str], make: Make[S]) -> S | None:
+    def _fill(self, name: str, source: Source, files: Iterable[str], make: Make[S]) -> S | None:
         path, ledger = self._run_dir / name, self._ledger
         if not path.exists():
             return None
         account = ledger.account(name)
-        check = check_resource if record is RawResource else None
-        batches = Reader(record, ledger.reject, check, on_bytes=ledger.on_bytes).read(path, account)
-        try:
-            series, outs = self._taken(name, (batch.records for batch in batches), files, make)
-        except OutOfOrderError:
-            for _ in batches:  # the lines that were not read yet are accounted for, all of them once
-                pass
-            again = Reader(record, ignore, check).read(path, Account(), account.bytes)
-            series, outs = self._taken(name, _in_time_order(again, record, ledger.folder), files, make)
+        with closing(source.read(path, account)) as rows:
+            try:
+                series, outs = self._taken(name, rows, files, make)
+            except OutOfOrderError:
+                for _ in rows:  # the lines that were not read yet are accounted for, all of them once
+                    pass
+                again = source.read_again(path, account.bytes, ledger.folder)
+                series, outs = self._taken(name, again, files, make)
         account.duplicates += series.duplicates
         ledger.close(outs)
         return series
 
     def _taken(
-        self, name: str, batches: Iterable[list[Any]], files: Iterable[str], make: Make[S]
+        self, name: str, batches: Iterable[Any], files: Iterable[str], make: Make[S]
     ) -> tuple[S, list[LinesFile]]:
         outs = [LinesFile(self._ledger.folder, file) for file in files]
         series = make(outs)
-        goes_back = self._steps().goes_back
         try:
             for rows in batches:
-                series.take(rows)
-                self._far.look(name, [row.ts_ms for row in (rows if goes_back else (rows[0], rows[-1]))])
+                self._far.look(name, series.take(rows))
             series.finish()
         except OutOfOrderError:
             for out in outs:
                 out.end()
             raise
         return series, outs
-
-
-def _in_time_order(batches: Iterator[Batch[Any]], record: type[Any], folder: Path) -> Iterator[list[Any]]:
-    """The records by ts_ms, equal ones as they came."""
-    sorter = Sorter(folder)
-    for batch in batches:
-        entries = zip(map(_time, batch.records), batch.numbers, batch.lines, strict=True)
-        sorter.add(entries, sum(map(len, batch.lines)))
-    decoder = msgspec.json.Decoder(record)
-    for sorted_entries in sorter.sorted():
-        yield decoder.decode_lines(b"\n".join([line for _, _, line in sorted_entries]))
-
-
-def _time(row: Any) -> int:
-    ts_ms: int = row.ts_ms
-    return ts_ms

@@ -87,8 +87,8 @@ class HostSeries:
         self._out, self._timeline, self._grids, self._seen = out, timeline, grids, seen
         self.duplicates = 0  # same ts_ms, same series
 
-    def take(self, rows: Sequence[RawResource]) -> None:
-        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
+    def take(self, rows: Sequence[RawResource]) -> list[int]:
+        """Write rows; their times. Raises OutOfOrderError where they are not in the order of time."""
         kept = []
         for row in rows:
             series = "mem" if row.cpu_util is UNSET else "cpu"
@@ -106,6 +106,7 @@ class HostSeries:
             )
         self._out.write(kept)
         self.duplicates += len(rows) - len(kept)
+        return [row.ts_ms for row in rows]
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -120,8 +121,8 @@ class LinkSeries:
         self.links: set[str] = set()  # that rows name
         self.duplicates = 0  # same ts_ms, same link
 
-    def take(self, rows: Sequence[RawLink]) -> None:
-        """Write rows. Raises OutOfOrderError where they are not in the order of time."""
+    def take(self, rows: Sequence[RawLink]) -> list[int]:
+        """Write rows; their times. Raises OutOfOrderError where they are not in the order of time."""
         kept = []
         for row in rows:
             if not self._seen.is_new(row.ts_ms, row.link):
@@ -136,6 +137,7 @@ class LinkSeries:
             )
         self._out.write(kept)
         self.duplicates += len(rows) - len(kept)
+        return [row.ts_ms for row in rows]
 
     def finish(self) -> None:
         """Nothing is left to write."""

@@ -9,16 +9,17 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+from tracekit.parse.pieces import line_from, pieces
 
 SLICE = 1 << 22  # bytes of lines that are sorted at a time
 LAST = 1 << 65  # above every key
 GRAIN = 1 << 14  # bytes: how closely a file is cut
 _STEP = 1 << 18  # bytes from key to key of those by which it is chosen where to cut
 _MANY = 256  # files; more are not worth so many cuts
-_LOOK = (1 << 10, 1 << 16)  # bytes in which a line's end or key is looked for, first and then
+_LOOK = (1 << 10, 1 << 16)  # bytes in which a line's key is looked for, first and then
 
 
 class Slice(NamedTuple):
@@ -60,22 +61,13 @@ def _uncut(paths: Sequence[Path], sizes: list[int]) -> list[Slice]:
     nothing, filled = [(0, 0)] * len(paths), 0
     found = [nothing.copy()]
     for order, (path, size) in enumerate(zip(paths, sizes, strict=True)):
-        for begin, end in _pieces(path, size):
+        for begin, end in pieces(path, size, SLICE):
             if filled and filled + end - begin > SLICE:
                 found.append(nothing.copy())
                 filled = 0
             found[-1][order] = begin, end
             filled += end - begin
     return [Slice(0, 0, ranges) for ranges in found]
-
-
-def _pieces(path: Path, size: int) -> list[tuple[int, int]]:
-    """Whole lines of a file, SLICE bytes and the rest of a line each; the last one may have less."""
-    cuts = [0]
-    with path.open("rb", buffering=0) as stream:
-        while cuts[-1] < size:
-            cuts.append(min(line_from(stream.fileno(), cuts[-1] + SLICE), size))
-    return list(pairwise(cuts))
 
 
 class _Keys:
@@ -118,15 +110,3 @@ class _Keys:
             if found:
                 return int(found[1])
         return LAST
-
-
-def line_from(file: int, at: int) -> int:
-    """Where the first line of a file begins that does not begin before `at`; its size, where none does."""
-    size = _LOOK[0]
-    while at:
-        data = os.pread(file, size, at - 1)
-        newline = data.find(b"\n")
-        if newline >= 0 or not data:
-            return at + newline if data else at - 1
-        at, size = at + len(data), min(2 * size, _STEP)
-    return 0

@@ -54,7 +54,7 @@ def _split(jobs: list[Job]) -> tuple[list[int], list[int]]:
 
 
 def _work(jobs: list[Job], numbers: list[int], count: mmap.mmap) -> Iterator[Any]:
-    yield None
+    yield 0  # which is no question: it goes on at once
 
     def on_bytes(more: int) -> None:
         count[:] = _COUNT.pack(_COUNT.unpack(count)[0] + more)

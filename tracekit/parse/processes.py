@@ -16,11 +16,11 @@ from msgspec import Struct
 from tracekit import units
 from tracekit.files.sorting import OutOfOrderError
 from tracekit.files.writing import LinesFile
+from tracekit.parse.endings import Ending, Remainder
 from tracekit.parse.grid import Grid
 from tracekit.parse.series import Seen
 from tracekit.parse.ticks import Tick, Ticks, Who, positional
 from tracekit.parse.timeline import Steps, Timeline
-from tracekit.parse.told import Ending, Remainder
 from tracekit.records import ProcCpu, QualityMark
 
 _RECENT = 10_000  # ended processes whose state is kept, for a row or a second record that comes late

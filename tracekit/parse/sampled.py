@@ -12,13 +12,13 @@ from tracekit.files.reading import Account, Reader, ignore
 from tracekit.files.sorting import OutOfOrderError
 from tracekit.files.writing import LinesFile
 from tracekit.parse.documents import Documents
+from tracekit.parse.endings import Ending, Remainder, endings, remainders
 from tracekit.parse.grid import Grid
 from tracekit.parse.ledger import Ledger
 from tracekit.parse.processes import ProcSeries
 from tracekit.parse.rows import Rows, Source, TickRows
 from tracekit.parse.series import HostSeries, LinkSeries, RawLink, RawResource, Seen, check_resource
 from tracekit.parse.timeline import FarRows, Steps, Timeline
-from tracekit.parse.told import Ending, Remainder, endings, remainders
 from tracekit.records import Mark, ProcInventory, QualityMark
 
 _PROC_FILES = ("proc_metrics.jsonl", "proc_cpu.jsonl", "proc_rss.jsonl")

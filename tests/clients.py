@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,11 +59,15 @@ class Server:
         """pid: its first process, with one level of children."""
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self._pids = [pid, *map(int, children)]
+        self._waited_ns: dict[Path, int] = {}  # of each thread, also of those that have ended
 
     def held_up_ms(self) -> float:
         """How long its threads have waited for a CPU so far. Source: sched-stats.rst, schedstat of a task."""
-        found = [path for pid in self._pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-        return sum(int(path.read_text().split()[1]) for path in found) / 1e6
+        for pid in self._pids:
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+                    self._waited_ns[path] = int(path.read_text().split()[1])
+        return sum(self._waited_ns.values()) / 1e6
 
 
 def send(port: int, request: Request, server: Server) -> Truth:

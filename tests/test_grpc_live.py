@@ -73,7 +73,7 @@ def _service(python: str) -> Iterator[int]:
 
 def _calls(python: str, folder: Path, port: int, proxy: int) -> Logs:
     command = [python, PEERS, "call", f"{port}", f"{proxy}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment())
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=clean_environment())
     for name in ("text.log", "json.log"):
         log_lines(folder / name, len(CALLS) + 1)
     return Logs(folder, json.loads(done.stdout))

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pty
 import re
 import select
 import signal
@@ -15,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from conftest import Checkout, need
 from live import Clean, start, stop
 from runs import T0, cpu, line, make_run, mark, mem, nic, node_meta, proc
+from workload import has_terminals
 
 from tracekit.runs import Run
 from tracekit.top.look import HostRow, look
@@ -164,7 +164,8 @@ class Terminal:
     """A command at a pty of 30 lines and 90 columns."""
 
     def __init__(self, command: list[str], root: Path) -> None:
-        master, slave = pty.openpty()
+        need(has_terminals(), "a pty (/dev/pts)")
+        master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
         self.before = termios.tcgetattr(slave)
         self._master, self._slave = master, slave

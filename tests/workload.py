@@ -120,6 +120,17 @@ def fill(checkout: Checkout) -> Path:
             return path
 
 
+def has_terminals() -> bool:
+    """Whether a pty can be opened: not where /dev has no pts of its own."""
+    try:
+        ends = os.openpty()
+    except OSError:
+        return False
+    for end in ends:
+        os.close(end)
+    return True
+
+
 def can_listen() -> bool:
     """Whether the kernel tells us how processes end."""
     try:

@@ -99,8 +99,8 @@ def test_a_machine_that_stands_still_is_a_gap_and_no_cpu_is_invented(
 def test_a_collector_that_cannot_be_started_again_is_tried_until_it_can(
     checkout: Checkout, cgroup: Make, finished_run: Clean
 ) -> None:
-    start(checkout, "nofork")
     pids = cgroup("pids")
+    start(checkout, "nofork")
     recorder, first = holder_of(checkout, "nofork"), pid_of(checkout, "nofork", "mpstat")
     (pids / "cgroup.procs").write_text(str(recorder))
     (pids / "pids.max").write_text("0")  # fork fails: EAGAIN

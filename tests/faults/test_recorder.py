@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Checkout, clean_environment, need
 from live import Clean, holder_of, marks_of, quality_of, start, state_of, stop, wait_for
-from workload import FULL
+from workload import FULL, has_terminals
 
 
 def test_killed_recorder_takes_its_collectors_along_and_stop_says_so(
@@ -81,6 +81,7 @@ def test_what_becomes_of_the_shell_that_launched_a_run_is_nothing_to_the_run(
     checkout: Checkout, finished_run: Clean, how: str
 ) -> None:
     need(shutil.which("script"), "script(1) (package bsdutils)")
+    need(how != "terminal" or has_terminals(), "a pty (/dev/pts)")
     for trial in range(20 if FULL else 2):
         run_id = f"group-{how}-{trial}"
         is_terminal = how == "terminal"

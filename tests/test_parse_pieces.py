@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ from tracekit.parse.pieces import made_in_turn
 from tracekit.parse.processes import ProcSeries
 
 SECONDS = 120
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little() -> Iterator[None]:
+    """A line's end is looked for in few bytes at a time."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(pieces, "_LOOK", 4)
+    patch.setattr(pieces, "_LOOK_MOST", 16)
+    yield
+    patch.undo()
 
 
 def whole_pieces(path: Path, size: int) -> list[pieces.Piece]:
@@ -34,6 +45,21 @@ def test_pieces_have_every_byte_once_and_are_cut_between_lines(
     assert b"".join(data[slice(*one)] for one in found) == data
     assert all(data[begin - 1 : begin] == b"\n" for begin, _ in found[1:])
     assert all(begin < end for begin, end in found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=60).map(lambda one: one.replace(b"\n", b"")), max_size=8), st.data())
+def test_a_line_begins_behind_the_first_newline_that_is_not_too_early(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[bytes], more: st.DataObject
+) -> None:
+    data = b"\n".join(texts)
+    at = more.draw(st.integers(0, len(data) + 1))
+    path = tmp_path_factory.mktemp("line") / "lines"
+    path.write_bytes(data)
+    begins = [0, *(number for number in range(1, len(data) + 1) if data[number - 1 : number] == b"\n")]
+    with path.open("rb") as stream:
+        found = pieces.line_from(stream.fileno(), at)
+    assert found == min((begin for begin in begins if begin >= at), default=len(data))
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 8])

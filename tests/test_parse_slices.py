@@ -15,7 +15,7 @@ from tests.runs import Row, line
 from tracekit.errors import BadLineError
 from tracekit.files.reading import Account
 from tracekit.files.sorting import OutOfOrderError
-from tracekit.parse import slices
+from tracekit.parse import pieces, slices
 from tracekit.parse.entries import Entries
 from tracekit.parse.passing import Passing
 from tracekit.parse.slices import LAST, sliced
@@ -31,6 +31,8 @@ def little() -> Iterator[None]:
     patch.setattr(slices, "_STEP", 1 << 8)
     patch.setattr(slices, "GRAIN", 1 << 6)
     patch.setattr(slices, "_LOOK", (32, 128))
+    patch.setattr(pieces, "_LOOK", 32)
+    patch.setattr(pieces, "_LOOK_MOST", 256)
     patch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     yield
     patch.undo()

@@ -6,6 +6,7 @@ import zlib
 import anyio
 from fastapi import HTTPException, Request
 
+MAX_HEAD_BYTES = 64 << 10  # request line and headers; app/serve.py tells the server
 MAX_BODY_BYTES = 1 << 20
 MAX_INFLATED_BYTES = 8 << 20
 MAX_VALUE_BYTES = 64 << 10

@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app.limits import MAX_HEAD_BYTES
+
 
 def main() -> int:
     """Serve until SIGTERM."""
@@ -28,6 +30,8 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # no header says who the client is
+        # Without it a head of 16 to 64 KiB is taken or refused as the pieces happen to come.
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )

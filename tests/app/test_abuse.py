@@ -58,6 +58,24 @@ def test_a_bad_request_is_4xx_and_a_sentence(base: str, method: str, target: str
     assert isinstance(answer.json()["detail"], str)
 
 
+def test_a_head_that_comes_in_pieces_is_taken_as_one(base: str) -> None:
+    target = b"/kv/set/" + b"k" * 50_000
+    with socket.create_connection(address(base), timeout=10) as connection:
+        connection.sendall(b"POST " + target[:40_000])
+        time.sleep(0.3)  # for the service to read what there is
+        connection.sendall(target[40_000:] + b" HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"a key is 1 to 128 letters" in answer
+
+
+def test_a_head_of_more_than_64_kib_is_400(base: str) -> None:
+    # Not one byte more: what the service had not read when it closed would reset the connection.
+    with socket.create_connection(address(base), timeout=10) as connection:
+        connection.sendall((b"GET /" + b"k" * (64 << 10))[: (64 << 10) + 1])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -2,8 +2,9 @@
 
 NODES and LINES (of a node) in the environment change the size, ROUNDS how often the two take turns. Ours
 checks every line and all hashes, and writes the manifest. sort -m (LC_ALL=C, stable, by the same keys) checks
-nothing; its inputs come in the order of the nodes. json and jq hold all lines in memory, once each; jq reads
-a tenth, and its time is scaled. Memory is that of the largest process.
+nothing; its inputs come in the order of the nodes. Once more it has its inputs hashed beside it, and its
+outputs after it, by openssl. json and jq hold all lines in memory, once each; jq reads a tenth, and its time
+is scaled. Memory is that of the largest process.
 """
 
 import os
@@ -62,6 +63,15 @@ def sort_m(parent: Path, out: Path) -> list[str]:
     return ["bash", "-c", script]
 
 
+def sort_m_and_hashes(parent: Path, out: Path) -> list[str]:
+    """The same, with the hashes of all inputs, and with hashes and counts of what came out."""
+    inputs = f"openssl dgst -sha256 -r '{parent}'/*/*.jsonl >'{out}/inputs'"
+    outputs = f"openssl dgst -sha256 -r '{out}'/*.jsonl >'{out}/hashes'"
+    counts = f"wc -lc '{out}'/*.jsonl >'{out}/counts'"
+    script = f"{inputs} & {sort_m(parent, out)[-1]} && wait && {{ {outputs} & {counts}; wait; }}"
+    return ["bash", "-c", script]
+
+
 def in_memory(parent: Path, out: Path) -> list[str]:
     """json.loads of every line, list.sort, json.dumps."""
     one = f"'{sys.executable}' -I -c '{JSON}' " + "'{parent}' '{out}/{name}' {key} {name}"
@@ -111,7 +121,8 @@ def main() -> None:
         nodes = make_nodes(folder / "nodes", NODES, LINES)
         tenth = make_nodes(folder / "tenth", NODES, LINES // PART)
         out = folder / "out"
-        fast = {"sort -m": sort_m(nodes, out), "tracekit merge": ours(nodes, out)}
+        fast = {"sort -m": sort_m(nodes, out), "sort -m, hashes": sort_m_and_hashes(nodes, out)}
+        fast["tracekit merge"] = ours(nodes, out)
         costs = measure(fast, out, ROUNDS)
         once(sort_m(nodes, out))
         for name in FILES:

@@ -1,6 +1,7 @@
 """The merge of N nodes: every line once, in order, whatever the order of the inputs; what does not go
 together is refused by name, and the older merge stays."""
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -93,6 +94,57 @@ def test_a_merge_is_the_plain_sort_of_all_lines_and_the_order_of_inputs_changes_
         first = bytes_of(merged(tmp_path, *inputs))
         assert first["proc_rss.jsonl"] == wanted
         assert bytes_of(merged(tmp_path, *data.draw(st.permutations(inputs)))) == first
+
+
+def _written(row: Row, way: str) -> bytes:
+    """A line of another writer: its number in another place, or with a blank before it."""
+    if way == "last":
+        row = {**{name: value for name, value in row.items() if name != "ts_ms"}, "ts_ms": row["ts_ms"]}
+    text = line(row)
+    return text.replace(b'"ts_ms":', b'"ts_ms": ', 1) if way == "blank" else text
+
+
+TICKS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 30), st.sampled_from(["plain"] * 3 + ["last", "blank"])),
+    max_size=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_ticks_of_many_rows_are_merged_as_their_lines_would_be(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("ticks")
+    keyed: list[tuple[int, str, int, bytes]] = []
+    inputs: list[Path] = []
+    for node in data.draw(NODES):
+        at_ms, lines = 0, list[bytes]()
+        for wait_ms, count, way in data.draw(TICKS):
+            at_ms += wait_ms
+            for _ in range(count):
+                lines.append(_written(rss(node, at_ms, pid=len(lines) + 1), way))
+                keyed.append((at_ms, node, len(lines), lines[-1]))
+        inputs.append(made_cctf(tmp_path / node, node, {"proc_rss.jsonl": b"".join(lines)}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "BLOCK", data.draw(st.sampled_from([500, 1500, 1 << 16])))
+        out = merged(tmp_path, *inputs)
+    assert lines_of(out, "proc_rss.jsonl") == [text for *_, text in sorted(keyed)]
+    entry = next(one for one in document(out, "manifest.json")["files"] if one["name"] == "proc_rss.jsonl")
+    assert entry["records"] == len(keyed)
+
+
+@pytest.mark.parametrize("way", ["last", "blank"])
+@pytest.mark.parametrize("odd_at", [0, 1, 24, 25, 26, 49])
+def test_a_row_whose_number_is_written_in_another_way_keeps_its_place(
+    tmp_path: Path, way: str, odd_at: int
+) -> None:
+    rows = [rss("a", at_ms, pid=number + 1) for number, at_ms in enumerate([0] * 25 + [2] * 25)]
+    lines = [_written(row, way if number == odd_at else "plain") for number, row in enumerate(rows)]
+    a = made_cctf(tmp_path / "a", "a", {"proc_rss.jsonl": b"".join(lines)})
+    b = made_cctf(tmp_path / "b", "b", {"proc_rss.jsonl": [rss("b", 1)]})
+    wanted = [*lines[:25], line(rss("b", 1)), *lines[25:]]
+    assert lines_of(merged(tmp_path, a, b), "proc_rss.jsonl") == wanted
 
 
 def test_the_documents_are_brought_together(tmp_path: Path) -> None:
@@ -308,6 +360,31 @@ def test_an_archive_that_is_cut_off(tmp_path: Path, two: tuple[Path, Path]) -> N
 def test_a_bad_line_under_a_true_manifest_is_named(tmp_path: Path, two: tuple[Path, Path]) -> None:
     bad = made_cctf(tmp_path / "c", "c", {"proc_rss.jsonl": [rss("c", 0), {**rss("c", 1), "pid": "7"}]})
     assert f"{bad}: proc_rss.jsonl:2: Expected `int`" in refusal(tmp_path, *two, bad)
+
+
+def _put(folder: Path, name: str, data: bytes) -> None:
+    """Other bytes of as many lines, which the manifest tells as they are."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    entry = next(one for one in manifest["files"] if one["name"] == name)
+    entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / name).write_bytes(data)
+    (folder / "manifest.json").write_bytes(json.dumps(manifest).encode())
+
+
+@pytest.mark.parametrize("are_joined", [False, True])
+@pytest.mark.parametrize(
+    ("whole", "cut"), [(b'{"ts_ms":', b'{\n"ts_ms":'), (b'"pid":', b'"pid":\n'), (b"}\n", b"\n}\n")]
+)
+def test_a_record_over_two_lines_is_named_also_where_two_on_one_make_good_for_it(
+    tmp_path: Path, two: tuple[Path, Path], whole: bytes, cut: bytes, are_joined: bool
+) -> None:
+    lines = [line(rss("c", 5, pid=pid)) for pid in range(1, 40)]
+    bad = made_cctf(tmp_path / "c", "c", {"proc_rss.jsonl": b"".join(lines)})
+    lines[20] = lines[20].replace(whole, cut)
+    if are_joined:
+        lines[29:31] = [lines[29][:-1] + lines[30]]
+    _put(bad, "proc_rss.jsonl", b"".join(lines))
+    assert f"{bad}: proc_rss.jsonl:21: " in refusal(tmp_path, *two, bad)
 
 
 def test_lines_out_of_order_are_named(tmp_path: Path, two: tuple[Path, Path]) -> None:

@@ -21,6 +21,10 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Members:
     """Finds members that are there twice in lines of one kind of record."""
 
+    # What lines most likely begin with, where hardly anyone asks for single ones: a block of such lines is
+    # proved without being cut.
+    opening: bytes | None = None
+
     def __init__(self, record: type[Any]) -> None:
         fields = msgspec.structs.fields(record)
         self._width = len(fields)

@@ -8,7 +8,6 @@ by line.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -41,13 +40,23 @@ class Account:
         return self.lines - self.rejected.total() - self.duplicates
 
 
-@dataclass
 class Batch(Generic[T]):
-    """Good lines that follow each other: numbers from 1, bytes without the newline, records."""
+    """Good lines that follow each other: numbers from 1, lines without their newlines, records.
 
-    numbers: Sequence[int]
-    lines: list[bytes]
-    records: list[T]
+    text: all lines with their newlines; None where they were not read as one block."""
+
+    def __init__(
+        self, numbers: Sequence[int], lines: list[bytes] | None, records: list[T], text: bytes | None = None
+    ) -> None:
+        """lines: None where text is to be cut into them once they are asked for."""
+        self.numbers, self.records, self.text = numbers, records, text
+        self._lines = lines
+
+    @property
+    def lines(self) -> list[bytes]:
+        if self._lines is None:
+            self._lines = self.text[:-1].split(b"\n") if self.text else []
+        return self._lines
 
 
 class Readable(Protocol):
@@ -104,14 +113,16 @@ class Reader(Generic[T]):
             if is_long:
                 self._reject_long(block, name, account)
                 continue
-            lines = block.split(b"\n")
-            is_torn = lines[-1] != b""
-            if not is_torn:
-                lines.pop()
-            batch = None if is_torn else self._fast(block, lines, first)
+            batch = self._fast(block, first)
             if batch is None:
+                lines = block.split(b"\n")
+                is_torn = lines[-1] != b""
+                if not is_torn:
+                    lines.pop()
                 batch = self._slow(lines, first, is_torn and is_last, name, account)
-            account.lines += len(lines)
+                account.lines += len(lines)
+            else:
+                account.lines += len(batch.records)
             if batch.records:
                 yield batch
 
@@ -121,20 +132,28 @@ class Reader(Generic[T]):
         detail = f"the line has more than {LINE_LIMIT >> 20} MiB"
         self._reject(BadLineError(name, account.lines, "long", detail), head)
 
-    def _fast(self, block: bytes, lines: list[bytes], first: int) -> Batch[T] | None:
+    def _fast(self, block: bytes, first: int) -> Batch[T] | None:
+        if not block.endswith(b"}\n") or b"\r" in block:
+            return None
         try:
             if not block.isascii():
                 block.decode()
             records: list[T] = self._members.decode(block)
-            if len(records) != len(lines) or not _are_objects(lines) or b"\r" in block:
-                return None
-            if self._members.are_doubled(block, records):
+            batch = Batch(range(first, first + len(records)), None, records, block)
+            if not self._are_lines(batch, block) or self._members.are_doubled(block, records):
                 return None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         if self._check and not self._passes(records):
             return None
-        return Batch(range(first, first + len(lines)), lines, records)
+        return batch
+
+    def _are_lines(self, batch: Batch[T], block: bytes) -> bool:
+        """Whether each line has one record, and each record one line."""
+        count, opening = len(batch.records), self._members.opening
+        if opening and block.startswith(opening) and block.count(b"}\n" + opening) == count - 1:
+            return block.count(b"\n") == count
+        return len(batch.lines) == count and _are_objects(batch.lines)
 
     def _passes(self, records: list[T]) -> bool:
         if self._are_good:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from tracekit import __version__
 from tracekit.files.place import building
@@ -154,8 +155,9 @@ class _Merge:
                     Lines(one, name, on_bytes).blocks(look, self._change_of(one.node)) for one in having
                 ]
                 for block in merged(inputs):
-                    out.write_text(b"\n".join([*block.lines, b""]), len(block.lines), _known(block))
-            return out.close()
+                    out.write_text(b"\n".join([*block.pieces, b""]), 0, _known(block))
+            # Each input has proved that it has the lines which its manifest lists.
+            return replace(out.close(), records=sum(one.source.files[name].records for one in having))
         finally:
             out.end()
 

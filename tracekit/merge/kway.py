@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """Lines without their newlines, in the order of their keys."""
+    """Lines, or pieces of several lines of one key, in the order of their keys; without the last newline."""
 
     keys: list[int]
-    lines: list[bytes]
+    pieces: list[bytes]
 
 
 def merged(inputs: Sequence[Iterator[Block]]) -> Iterator[Block]:
@@ -19,17 +19,17 @@ def merged(inputs: Sequence[Iterator[Block]]) -> Iterator[Block]:
     while alive := [one for one in alive if one.keys]:
         limit, order = min((one.keys[-1], one.order) for one in alive)
         keys: list[int] = []
-        lines: list[bytes] = []
+        pieces: list[bytes] = []
         for one in alive:
             # Of the inputs behind that one, lines of the same key wait: it may have more of them.
-            one.take(limit, one.order <= order, keys, lines)
-        yield _in_order(keys, lines)
+            one.take(limit, one.order <= order, keys, pieces)
+        yield _in_order(keys, pieces)
 
 
-def _in_order(keys: list[int], lines: list[bytes]) -> Block:
+def _in_order(keys: list[int], pieces: list[bytes]) -> Block:
     order = sorted(range(len(keys)), key=keys.__getitem__)
     keys.sort()
-    return Block(keys, list(map(lines.__getitem__, order)))
+    return Block(keys, list(map(pieces.__getitem__, order)))
 
 
 class _Cursor:
@@ -42,14 +42,14 @@ class _Cursor:
 
     def _next(self) -> None:
         self._at = 0
-        self.keys, self._lines = next(self._blocks, Block([], []))
+        self.keys, self._pieces = next(self._blocks, Block([], []))
 
-    def take(self, limit: int, with_limit: bool, keys: list[int], lines: list[bytes]) -> None:
-        """Move what is below limit, or at it where so said, to the end of keys and lines."""
+    def take(self, limit: int, with_limit: bool, keys: list[int], pieces: list[bytes]) -> None:
+        """Move what is below limit, or at it where so said, to the end of keys and pieces."""
         cut = bisect_right if with_limit else bisect_left
         end = cut(self.keys, limit, self._at)
         keys += self.keys[self._at : end]
-        lines += self._lines[self._at : end]
+        pieces += self._pieces[self._at : end]
         self._at = end
         if end == len(self.keys):
             self._next()

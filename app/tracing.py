@@ -36,11 +36,12 @@ import sys
 import threading
 import time
 import types
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from json.encoder import encode_basestring
 from pathlib import Path
 from time import monotonic_ns, thread_time_ns, time_ns
@@ -86,7 +87,7 @@ os.register_at_fork(after_in_child=_dice.seed)
 
 def _new_id(size: int) -> str:
     """An id of so many bytes, in hex."""
-    return f"{_dice.getrandbits(8 * size):0{2 * size}x}"
+    return _dice.getrandbits(8 * size).to_bytes(size, "big").hex()
 
 
 def _only(headers: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
@@ -99,9 +100,9 @@ def read_origin(headers: list[tuple[bytes, bytes]], now_ns: int) -> Origin:
     """What the request's headers (names in lower case) say; anything malformed counts as not there.
 
     X-Request-Start: s, ms, us or ns since the epoch, after an optional t=. Source: W3C Trace Context, 3.2."""
-    ours = [header for header in headers if header[0] in _HEADERS]
-    if not ours:
+    if _HEADERS.isdisjoint(dict(headers)):
         return Origin(_new_id(16), None, "01", None, None)
+    ours = [header for header in headers if header[0] in _HEADERS]
     enqueue_ns = _read_stamp(_only(ours, b"x-request-start"), now_ns)
     match = _TRACEPARENT.fullmatch(_only(ours, b"traceparent"))
     if match and not (match[1] == b"00" and match[5]) and match[2].strip(b"0") and match[3].strip(b"0"):
@@ -136,12 +137,12 @@ class Meter:
     def __init__(self) -> None:
         self.on_loop = 0
         self.began = 0  # of the step that runs just now; 0: none does
-        self.in_threads: tuple[int, ...] | list[int] = ()
+        self.in_threads: list[int] | None = None  # as long as nothing has been sent there
 
     def total_ns(self) -> int:
         """Until now; to be called on the event loop."""
         running = thread_time_ns() - self.began if self.began else 0
-        return self.on_loop + running + (sum(self.in_threads) if self.in_threads else 0)
+        return self.on_loop + running + sum(self.in_threads or ())
 
     def step(self, resume: Callable[..., Any], *arguments: Any) -> Any:
         """resume(*arguments), timed. A task that starts eagerly runs inside a step that is timed already."""
@@ -154,41 +155,14 @@ class Meter:
             self.on_loop += thread_time_ns() - self.began
             self.began = 0
 
-    def carry(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """function, timed in the thread that will run it."""
-        times = self.in_threads = self.in_threads or []
-        assert isinstance(times, list)
 
-        def run(*arguments: Any, **named: Any) -> Any:
-            began = thread_time_ns()
-            try:
-                return function(*arguments, **named)
-            finally:
-                times.append(thread_time_ns() - began)  # atomic, as += is not
-
-        return run
-
-
-@types.coroutine
-def _metered(coroutine: Any, meter: Meter) -> Generator[Any, Any, None]:
-    """Await the coroutine and time its every step: what await does, written out (PEP 380)."""
-    resume, value = coroutine.send, None
-    while True:
-        meter.began = thread_time_ns()
-        try:
-            waits_for = resume(value)
-        except StopIteration:
-            return
-        finally:
-            meter.on_loop += thread_time_ns() - meter.began
-            meter.began = 0
-        try:
-            resume, value = coroutine.send, (yield waits_for)
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:
-            resume, value = coroutine.throw, error
+def _timed(times: list[int], function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+    """function(*arguments, **named), timed in the thread that runs it."""
+    began = thread_time_ns()
+    try:
+        return function(*arguments, **named)
+    finally:
+        times.append(thread_time_ns() - began)  # atomic, as += is not
 
 
 class _MeteredTask(Coroutine[Any, Any, Any]):
@@ -242,7 +216,10 @@ def _count_threads() -> None:
 
 def _carried(function: Callable[..., Any]) -> Callable[..., Any]:
     span = _current.get()
-    return span.carry(function) if span and not span.is_recorded else function
+    if span is None or span.is_recorded:
+        return function
+    times = span.in_threads = span.in_threads or []
+    return partial(_timed, times, function)
 
 
 def _count_tasks(loop: asyncio.AbstractEventLoop) -> None:
@@ -303,10 +280,12 @@ def _short(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _asked(method: str, path: str, query: bytes) -> str:
+def _asked(method: str, path: str, query: bytes) -> bytes:
     """The fields of an event that say what was asked for."""
     told = f'"method":{_short(method)},"path":{_short(path)}'
-    return f'{told},"query":{_short(query.decode("latin-1"))}' if query else told
+    if query:
+        told += f',"query":{_short(query.decode("latin-1"))}'
+    return told.encode("utf-8", "replace")
 
 
 class _Losses:
@@ -354,7 +333,7 @@ class Recorder:
         self._tells_pid = environ.get("TRACE_PID") != "0"
         self._instance = environ.get("INSTANCE_ID") or socket.gethostname()
         self.in_flight = 0
-        self.tail = ""
+        self.tail = b""
         self._tag = str(os.getpid())
         self._files: dict[str, int] = {}
         self._losses = _Losses()
@@ -423,7 +402,7 @@ class Recorder:
             self._files["events"] = descriptor
             return
 
-    def _constant(self) -> str:
+    def _constant(self) -> bytes:
         """The fields that are the same in each event of this worker."""
         fields: dict[str, object] = {
             "app_id": self.app_id,
@@ -435,7 +414,7 @@ class Recorder:
         if self._tells_pid:
             stat = Path("/proc/self/stat").read_bytes()
             fields |= {"pid": os.getpid(), "starttime": int(stat[stat.rindex(b")") + 2 :].split()[19])}
-        return _json(fields)[1:-1]
+        return _line(fields)[1:-2]
 
     def _place(self, event: str) -> None:
         row = {
@@ -500,8 +479,8 @@ class Span(Meter):
     """One request on its way through the app."""
 
     __slots__ = (
-        *("_bytes_in", "_bytes_out", "_is_gone", "_mono_ns", "_receive", "_recorder", "_scope", "_send"),
-        *("_start_ns", "_status", "is_recorded", "origin", "span_id"),
+        *("_bytes_in", "_bytes_out", "_has_failed", "_is_gone", "_mono_ns", "_receive", "_recorder"),
+        *("_scope", "_send", "_start_ns", "_status", "is_recorded", "origin", "span_id"),
     )
 
     def __init__(self, recorder: Recorder, scope: Message, receive: Receive, send: Send) -> None:
@@ -513,8 +492,8 @@ class Span(Meter):
         self.is_recorded = False
         self._status: int | None = None
         self._bytes_in = 0
-        self._bytes_out: int | None = 0
-        self._is_gone = False
+        self._bytes_out = 0
+        self._is_gone = self._has_failed = False
         recorder.in_flight += 1
 
     def traceparent(self, span_id: str) -> str | None:
@@ -523,11 +502,31 @@ class Span(Meter):
             return None
         return f"00-{self.origin.trace_id}-{span_id}-{self.origin.flags}"
 
-    async def run(self, app: App) -> None:
-        """Have the app answer; the event is written in any case."""
+    @types.coroutine
+    def run(self, app: App) -> Generator[Any, Any, None]:
+        """Have the app answer; the event is written in any case.
+
+        Each step of its coroutine is timed: the loop is what await does, written out (PEP 380)."""
         token = _current.set(self)
         try:
-            await _metered(app(self._scope, self.receive, self.send), self)
+            coroutine: Any = app(self._scope, self.receive, self.send)
+            resume, value = coroutine.send, None
+            while True:
+                self.began = thread_time_ns()
+                try:
+                    waits_for = resume(value)
+                except StopIteration:
+                    break
+                finally:
+                    self.on_loop += thread_time_ns() - self.began
+                    self.began = 0
+                try:
+                    resume, value = coroutine.send, (yield waits_for)
+                except GeneratorExit:
+                    coroutine.close()
+                    raise
+                except BaseException as error:
+                    resume, value = coroutine.throw, error
             self._fail()
         except Exception:
             self._fail()
@@ -536,11 +535,14 @@ class Span(Meter):
             self.record()
             if _current.get() is self:  # else it is closed from another context
                 _current.reset(token)
+            # A timer keeps the context that it was set in, and this span, even once it is cancelled. It shall
+            # not keep the request: the collector of cycles would have four times as much to do.
+            self._scope, self._receive, self._send = _NO_SCOPE, _is_over, _is_over
 
     def _fail(self) -> None:
         """Where the app has not answered somebody who waits, the server (or an outer layer) says 500."""
         if self._status is None and not self._is_gone:
-            self._status, self._bytes_out = 500, None
+            self._status, self._has_failed = 500, True
 
     async def receive(self) -> Message:
         """Counts the body's bytes as they come."""
@@ -554,22 +556,18 @@ class Span(Meter):
     def send(self, message: Message) -> Awaitable[None]:
         """Counts the body's bytes as they go, and records the event before the last of them do."""
         kind = message["type"]
-        if kind == "http.response.start":
-            self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._echo()]
-        elif kind == "http.response.body":
-            self._count_out(len(message.get("body", b"")))
+        if kind == "http.response.body":
+            self._bytes_out += len(message.get("body", b""))
             if not message.get("more_body"):
                 self.record()
+        elif kind == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._echo()]
         elif kind == "http.response.pathsend":
             with suppress(OSError):
-                self._count_out(Path(message["path"]).stat().st_size)
+                self._bytes_out += Path(message["path"]).stat().st_size
             self.record()
         return self._send(message)
-
-    def _count_out(self, size: int) -> None:
-        if self._scope["method"] != "HEAD" and self._bytes_out is not None:
-            self._bytes_out += size
 
     def _echo(self) -> list[tuple[bytes, bytes]]:
         """X-Trace-Id for everybody; traceparent for a client that has sent one."""
@@ -581,38 +579,60 @@ class Span(Meter):
 
     def record(self) -> None:
         """Write the event, once."""
-        if self.is_recorded:
-            return
-        self.is_recorded = True
-        self._recorder.in_flight -= 1
-        self._recorder.write("events", self._event().encode("utf-8", "replace"))
+        if not self.is_recorded:
+            self.is_recorded = True
+            self._recorder.in_flight -= 1
+            self._recorder.write("events", self._event())
 
-    def _event(self) -> str:
+    def _event(self) -> bytes:
         service_ns = monotonic_ns() - self._mono_ns
-        origin, start_ns = self.origin, self._start_ns
+        origin, scope, start_ns = self.origin, self._scope, self._start_ns
         enqueue_ns = start_ns if origin.enqueue_ns is None else origin.enqueue_ns
         queue_ns = start_ns - enqueue_ns
-        service = f"{service_ns / 1e6:.3f}"
-        queue, total = ("0.000", service) if not queue_ns else _ms(queue_ns, queue_ns + service_ns)
-        parent = f'"{origin.parent_id}"' if origin.parent_id else "null"
-        status = "null" if self._status is None else self._status
-        bytes_out = "null" if self._bytes_out is None else self._bytes_out
-        asked = _asked(self._scope["method"], self._scope["path"], self._scope.get("query_string", b""))
-        return (
-            f'{{"ts_enqueue":{enqueue_ns // 10**6},"ts_start":{start_ns // 10**6},'
-            f'"ts_end":{(start_ns + service_ns) // 10**6},"trace_id":"{origin.trace_id}",'
-            f'"span_id":"{self.span_id}","parent_id":{parent},"queue_time_ms":{queue},'
-            f'"service_time_ms":{service},"rt_ms":{total},"cpu_time_ms":{self.total_ns() / 1e6:.3f},'
-            f'"status":{status},"bytes_in":{self._bytes_in},"bytes_out":{bytes_out},{asked},'
-            f'{self._recorder.tail},"queue_source":{"null" if origin.enqueue_ns is None else _STAMPED}}}\n'
+        service = total = _ms(service_ns)
+        queue = b"0.000"
+        if queue_ns:
+            queue, total = _ms(queue_ns), _ms(queue_ns + service_ns)
+        sent = 0 if scope["method"] == "HEAD" else self._bytes_out
+        return _EVENT % (
+            enqueue_ns // 10**6,
+            start_ns // 10**6,
+            (start_ns + service_ns) // 10**6,
+            origin.trace_id.encode(),
+            self.span_id.encode(),
+            b'"%b"' % origin.parent_id.encode() if origin.parent_id else b"null",
+            queue,
+            service,
+            total,
+            _ms(self.total_ns()),
+            b"null" if self._status is None else b"%d" % self._status,
+            self._bytes_in,
+            b"null" if self._has_failed else b"%d" % sent,
+            _asked(scope["method"], scope["path"], scope.get("query_string", b"")),
+            self._recorder.tail,
+            b"null" if origin.enqueue_ns is None else b'"x-request-start"',
         )
 
 
-def _ms(*durations_ns: int) -> tuple[str, ...]:
-    return tuple(f"{one / 1e6:.3f}" for one in durations_ns)
+def _ms(duration_ns: int) -> bytes:
+    """In ms, to the microsecond."""
+    duration_us = (duration_ns + 500) // 1000
+    return b"%d%b" % (duration_us // 1000, _THOUSANDTHS[duration_us % 1000])
 
 
-_STAMPED = '"x-request-start"'
+async def _is_over(*_message: Message) -> Any:
+    """What an app that asks, or sends, after its request has ended is told."""
+    return {"type": "http.disconnect"}
+
+
+_NO_SCOPE: Message = {}
+_THOUSANDTHS = tuple(b".%03d" % number for number in range(1000))
+# In bytes, and of whole numbers: text and floats take half as long again.
+_EVENT = (
+    b'{"ts_enqueue":%d,"ts_start":%d,"ts_end":%d,"trace_id":"%b","span_id":"%b","parent_id":%b,'
+    b'"queue_time_ms":%b,"service_time_ms":%b,"rt_ms":%b,"cpu_time_ms":%b,'
+    b'"status":%b,"bytes_in":%d,"bytes_out":%b,%b,%b,"queue_source":%b}\n'
+)
 _current: ContextVar[Span | None] = ContextVar("tracekit_span", default=None)
 
 
@@ -673,27 +693,26 @@ class Tracing:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Requests are traced; all else passes. Inside another Tracing nothing is traced twice."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, self._watching(send))
-        elif scope["type"] != "http" or _TRACED in scope:
-            await self._app(scope, receive, send)
-        else:
-            self._prepare()
+        if scope["type"] == "http" and _TRACED not in scope:
+            if get_running_loop() is not self._loop:
+                self._prepare()
             scope[_TRACED] = True
             await Span(self._recorder, scope, receive, send).run(self._app)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, self._watching(send))
+        else:
+            await self._app(scope, receive, send)
 
     def _prepare(self) -> None:
         """Once a process and event loop; here, too, for a server without lifespan events."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
-            _count_threads()
-            _count_tasks(loop)
-            self._recorder.start()
+        self._loop = get_running_loop()
+        _count_threads()
+        _count_tasks(self._loop)
+        self._recorder.start()
 
     def _watching(self, send: Send) -> Send:
         async def watch(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
+            if message["type"] == "lifespan.startup.complete" and get_running_loop() is not self._loop:
                 self._prepare()
             elif message["type"].startswith("lifespan.shutdown."):
                 self._recorder.stop()

@@ -1,12 +1,14 @@
 """The middleware in somebody else's app: what it writes, whatever the app and its clients do."""
 
 import asyncio
+import gc
 import inspect
 import json
 import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -245,6 +247,66 @@ def test_background_work_comes_after_the_event(tmp_path: Path) -> None:
     assert event.cpu_time_ms is not None and event.cpu_time_ms < 50
 
 
+class Kept:
+    """What a weak reference can be had of."""
+
+
+async def answered(send: Any) -> None:
+    """What an app sends that has nothing to say."""
+    await send({"type": "http.response.start", "status": 204})
+    await send({"type": "http.response.body"})
+
+
+async def run_with(app: Any, folder: Path, **scope: Any) -> None:
+    """app under the middleware, in a task of its own, for a server that takes what it is sent."""
+
+    async def taken(message: Any) -> None:
+        assert message["type"].startswith("http.response.")
+
+    scope |= {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    await asyncio.create_task(Tracing(app, settings(folder))(scope, None, taken))  # type: ignore[arg-type]
+
+
+def test_a_timer_that_was_set_in_a_request_does_not_keep_the_request(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(3600, print)
+        loop.call_later(3601, print).cancel()  # which stays in the loop's heap as long as it is not the first
+        await answered(send)
+
+    async def run() -> None:
+        kept = Kept()
+        gone = weakref.ref(kept)
+        await run_with(app, tmp_path, kept=[kept])
+        del kept
+        assert gone() is None
+
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
+    assert [one.status for one in events(tmp_path)] == [204]
+
+
+def test_receive_after_the_request_tells_that_it_is_over(tmp_path: Path) -> None:
+    async def run() -> None:
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def later() -> Any:
+                await asyncio.sleep(0.05)
+                return await receive()
+
+            tasks.append(asyncio.create_task(later()))
+            await answered(send)
+
+        await run_with(app, tmp_path)
+        assert await tasks[0] == {"type": "http.disconnect"}
+
+    asyncio.run(run())
+
+
 def test_lifespan_gives_placement_events_and_requests_in_flight(tmp_path: Path) -> None:
     inside = threading.Event()
 
@@ -455,6 +517,7 @@ def cpu_of(folder: Path, work: Callable[[], Any], count: int, **layers: Any) -> 
     if layers.get("base"):
         api.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, call_next: call_next(request))
     api.add_middleware(Tracing, environ=settings(folder))
+    gc.collect()  # else a collection of all that the tests hold may fall into a request, and is CPU of it
     ask(api, *[("GET", "/")] * count, at_once=True)
     return [one.cpu_time_ms or 0 for one in events(folder)]
 

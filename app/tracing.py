@@ -37,6 +37,7 @@ import threading
 import time
 import types
 from asyncio import get_running_loop
+from binascii import hexlify
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -100,8 +101,6 @@ def read_origin(headers: list[tuple[bytes, bytes]], now_ns: int) -> Origin:
     """What the request's headers (names in lower case) say; anything malformed counts as not there.
 
     X-Request-Start: s, ms, us or ns since the epoch, after an optional t=. Source: W3C Trace Context, 3.2."""
-    if _HEADERS.isdisjoint(dict(headers)):
-        return Origin(_new_id(16), None, "01", None, None)
     ours = [header for header in headers if header[0] in _HEADERS]
     enqueue_ns = _read_stamp(_only(ours, b"x-request-start"), now_ns)
     match = _TRACEPARENT.fullmatch(_only(ours, b"traceparent"))
@@ -132,12 +131,10 @@ def _read_stamp(value: bytes, now_ns: int) -> int | None:
 class Meter:
     """CPU time that one request has used: steps on the event loop, and calls in other threads, in ns."""
 
-    __slots__ = ("began", "in_threads", "on_loop")
-
-    def __init__(self) -> None:
-        self.on_loop = 0
-        self.began = 0  # of the step that runs just now; 0: none does
-        self.in_threads: list[int] | None = None  # as long as nothing has been sent there
+    on_loop = 0
+    began = 0  # of the step that runs just now; 0: none does
+    is_in_task = False  # whether that step is one of a task which the request has started
+    in_threads: list[int] | None = None  # as long as nothing has been sent there
 
     def total_ns(self) -> int:
         """Until now; to be called on the event loop."""
@@ -148,12 +145,14 @@ class Meter:
         """resume(*arguments), timed. A task that starts eagerly runs inside a step that is timed already."""
         if self.began:
             return resume(*arguments)
+        self.is_in_task = True
         self.began = thread_time_ns()
         try:
             return resume(*arguments)
         finally:
             self.on_loop += thread_time_ns() - self.began
             self.began = 0
+            self.is_in_task = False
 
 
 def _timed(times: list[int], function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
@@ -478,29 +477,34 @@ class Recorder:
 class Span(Meter):
     """One request on its way through the app."""
 
-    __slots__ = (
-        *("_bytes_in", "_bytes_out", "_has_failed", "_is_gone", "_mono_ns", "_receive", "_recorder"),
-        *("_scope", "_send", "_start_ns", "_status", "is_recorded", "origin", "span_id"),
-    )
+    parent_id: bytes | None = None
+    flags = "01"
+    tracestate: str | None = None
+    is_recorded = False
+    _enqueue_ns: int | None = None
+    _head: Message | None = None  # that waits for the first part of the body
+    _status: int | None = None
+    _bytes_in = _bytes_out = 0
+    _is_gone = _has_failed = False
 
     def __init__(self, recorder: Recorder, scope: Message, receive: Receive, send: Send) -> None:
-        super().__init__()
         self._recorder, self._scope, self._receive, self._send = recorder, scope, receive, send
         self._start_ns, self._mono_ns = time_ns(), monotonic_ns()
-        self.origin = read_origin(scope["headers"], self._start_ns)
-        self.span_id = _new_id(8)
-        self.is_recorded = False
-        self._status: int | None = None
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._is_gone = self._has_failed = False
+        ids = hexlify(_dice.getrandbits(192).to_bytes(24, "big"))
+        self.trace_id, self.span_id = ids[:32], ids[32:]
+        if not _HEADERS.isdisjoint(dict(scope["headers"])):
+            self._go_on(read_origin(scope["headers"], self._start_ns))
         recorder.in_flight += 1
+
+    def _go_on(self, origin: Origin) -> None:
+        self.trace_id, self.flags, self.tracestate = origin.trace_id.encode(), origin.flags, origin.tracestate
+        self.parent_id = origin.parent_id.encode() if origin.parent_id else None
+        self._enqueue_ns = origin.enqueue_ns
 
     def traceparent(self, span_id: str) -> str | None:
         """The header that continues this trace below span_id; None where its id is not W3C's."""
-        if not _W3C_ID.fullmatch(self.origin.trace_id):
-            return None
-        return f"00-{self.origin.trace_id}-{span_id}-{self.origin.flags}"
+        trace_id = self.trace_id.decode()
+        return f"00-{trace_id}-{span_id}-{self.flags}" if _W3C_ID.fullmatch(trace_id) else None
 
     @types.coroutine
     def run(self, app: App) -> Generator[Any, Any, None]:
@@ -518,9 +522,12 @@ class Span(Meter):
                 except StopIteration:
                     break
                 finally:
-                    self.on_loop += thread_time_ns() - self.began
+                    if not self.is_recorded:
+                        self.on_loop += thread_time_ns() - self.began
                     self.began = 0
                 try:
+                    if self._head is not None:
+                        yield from _MeteredTask(self._send_head(self._head), self)
                     resume, value = coroutine.send, (yield waits_for)
                 except GeneratorExit:
                     coroutine.close()
@@ -554,27 +561,44 @@ class Span(Meter):
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Counts the body's bytes as they go, and records the event before the last of them do."""
+        """Counts the body's bytes as they go, and records the event before the last of them do.
+
+        The head goes with the next message, or once the app waits: as soon as a server sends it, the client
+        wakes up, and where both share a core, once more for a body that comes after the event's write."""
         kind = message["type"]
+        head, self._head = self._head, None
+        if head is not None:
+            self._status = head["status"]
         if kind == "http.response.body":
             self._bytes_out += len(message.get("body", b""))
             if not message.get("more_body"):
                 self.record()
         elif kind == "http.response.start":
-            self._status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self._echo()]
+            if head is None and self.began and not self.is_in_task:
+                self._head = message
+                return _held()
+            self._status = message["status"]
         elif kind == "http.response.pathsend":
             with suppress(OSError):
                 self._bytes_out += Path(message["path"]).stat().st_size
             self.record()
-        return self._send(message)
+        return self._send(message) if head is None else self._send_both(head, message)
+
+    async def _send_both(self, head: Message, message: Message) -> None:
+        await self._send(head)
+        await self._send(message)
+
+    async def _send_head(self, head: Message) -> None:
+        self._head, self._status = None, head["status"]
+        await self._send(head)
 
     def _echo(self) -> list[tuple[bytes, bytes]]:
         """X-Trace-Id for everybody; traceparent for a client that has sent one."""
-        origin = self.origin
-        echo = [(b"x-trace-id", origin.trace_id.encode())]
-        if origin.parent_id:
-            echo.append((b"traceparent", f"00-{origin.trace_id}-{self.span_id}-{origin.flags}".encode()))
+        echo = [(b"x-trace-id", self.trace_id)]
+        if self.parent_id:
+            value = b"00-%b-%b-%b" % (self.trace_id, self.span_id, self.flags.encode())
+            echo.append((b"traceparent", value))
         return echo
 
     def record(self) -> None:
@@ -586,8 +610,8 @@ class Span(Meter):
 
     def _event(self) -> bytes:
         service_ns = monotonic_ns() - self._mono_ns
-        origin, scope, start_ns = self.origin, self._scope, self._start_ns
-        enqueue_ns = start_ns if origin.enqueue_ns is None else origin.enqueue_ns
+        scope, start_ns = self._scope, self._start_ns
+        enqueue_ns = start_ns if self._enqueue_ns is None else self._enqueue_ns
         queue_ns = start_ns - enqueue_ns
         service = total = _ms(service_ns)
         queue = b"0.000"
@@ -598,9 +622,9 @@ class Span(Meter):
             enqueue_ns // 10**6,
             start_ns // 10**6,
             (start_ns + service_ns) // 10**6,
-            origin.trace_id.encode(),
-            self.span_id.encode(),
-            b'"%b"' % origin.parent_id.encode() if origin.parent_id else b"null",
+            self.trace_id,
+            self.span_id,
+            b'"%b"' % self.parent_id if self.parent_id else b"null",
             queue,
             service,
             total,
@@ -610,7 +634,7 @@ class Span(Meter):
             b"null" if self._has_failed else b"%d" % sent,
             _asked(scope["method"], scope["path"], scope.get("query_string", b"")),
             self._recorder.tail,
-            b"null" if origin.enqueue_ns is None else b'"x-request-start"',
+            b"null" if self._enqueue_ns is None else b'"x-request-start"',
         )
 
 
@@ -618,6 +642,10 @@ def _ms(duration_ns: int) -> bytes:
     """In ms, to the microsecond."""
     duration_us = (duration_ns + 500) // 1000
     return b"%d%b" % (duration_us // 1000, _THOUSANDTHS[duration_us % 1000])
+
+
+async def _held() -> None:
+    """What an app awaits whose head is held."""
 
 
 async def _is_over(*_message: Message) -> Any:
@@ -646,9 +674,9 @@ class Call:
         self._span_id = _new_id(8)
         self._start_ns, self._mono_ns = time_ns(), monotonic_ns()
         traceparent = span.traceparent(self._span_id)
-        self.headers = {"traceparent": traceparent} if traceparent else {"x-trace-id": span.origin.trace_id}
-        if traceparent and span.origin.tracestate:
-            self.headers["tracestate"] = span.origin.tracestate
+        self.headers = {"traceparent": traceparent} if traceparent else {"x-trace-id": span.trace_id.decode()}
+        if traceparent and span.tracestate:
+            self.headers["tracestate"] = span.tracestate
 
     def end(
         self, status: int | None = None, bytes_out: int | None = None, bytes_in: int | None = None
@@ -658,9 +686,9 @@ class Call:
         row = {
             "ts_enqueue": self._start_ns // 10**6,
             "ts_end": end_ns // 10**6,
-            "trace_id": self._span.origin.trace_id,
+            "trace_id": self._span.trace_id.decode(),
             "span_id": self._span_id,
-            "parent_id": self._span.span_id,
+            "parent_id": self._span.span_id.decode(),
             "node": self._recorder.node,
             "peer": self._peer,
             "bytes_out": bytes_out,

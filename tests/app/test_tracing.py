@@ -374,6 +374,165 @@ def test_two_workers_with_one_pid_write_two_files(tmp_path: Path) -> None:
     assert len({one.instance_id for one in events(tmp_path)}) == 2
 
 
+# --- the head of an answer, which goes with what follows it
+
+
+START: dict[str, Any] = {"type": "http.response.start", "status": 201, "headers": []}
+BODY: dict[str, Any] = {"type": "http.response.body", "body": b"abc"}
+
+
+class Server:
+    """Takes what an app sends, and tells its kinds; refuses the head where told to."""
+
+    def __init__(self, refuses: bool = False, seconds: float = 0) -> None:
+        self.got: list[str] = []
+        self._refuses, self._seconds = refuses, seconds
+
+    async def send(self, message: Any) -> None:
+        kind = message["type"].rpartition(".")[2]
+        self.got.append(kind)
+        if kind == "start":
+            burn(self._seconds)
+            if self._refuses:
+                raise RuntimeError("no such status")
+
+    async def receive(self) -> Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def serve(self, app: Any, folder: Path) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+        await Tracing(app, settings(folder))(scope, self.receive, self.send)
+
+
+def test_head_and_body_that_are_made_at_once_go_one_after_the_other_behind_the_event(tmp_path: Path) -> None:
+    server, seen = Server(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        seen.append([*server.got])
+        await send({**BODY})
+
+    asyncio.run(server.serve(app, tmp_path))
+    assert seen == [[]]
+    assert server.got == ["start", "body"]
+    assert [(one.status, one.bytes_out) for one in events(tmp_path)] == [(201, 3)]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda _receive: asyncio.sleep(0.01),
+        lambda _receive: asyncio.sleep(0),
+        lambda receive: receive(),
+        lambda _receive: asyncio.to_thread(burn, 0),
+        lambda _receive: asyncio.create_task(asyncio.sleep(0)),
+    ],
+    ids=["sleep", "yield", "receive", "thread", "task"],
+)
+def test_the_head_goes_at_once_where_the_app_waits_for_anything(
+    tmp_path: Path, wait: Callable[[Any], Any]
+) -> None:
+    server, seen = Server(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        await wait(receive)
+        seen.append([*server.got])
+        await send({**BODY})
+
+    asyncio.run(server.serve(app, tmp_path))
+    assert seen == [["start"]]
+    assert server.got == ["start", "body"]
+
+
+def test_a_head_that_another_task_sends_goes_at_once(tmp_path: Path) -> None:
+    server, seen = Server(), []
+
+    async def answer(send: Any) -> None:
+        await send({**START})
+        seen.append([*server.got])
+        await send({**BODY})
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.create_task(answer(send))
+
+    asyncio.run(server.serve(app, tmp_path))
+    assert seen == [["start"]]
+
+
+def test_an_app_that_fails_before_its_head_went_is_a_500(tmp_path: Path) -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        raise RuntimeError("on purpose")
+
+    app = Starlette(routes=[Mount("/", half)])
+    app.add_middleware(Tracing, environ=settings(tmp_path))
+    (answer,) = ask(app, ("GET", "/"))
+    assert answer.status_code == 500
+    assert [(one.status, one.bytes_out) for one in events(tmp_path)] == [(500, None)]
+
+
+def test_an_app_that_ends_with_its_head_alone_has_not_answered(tmp_path: Path) -> None:
+    server = Server()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+
+    asyncio.run(server.serve(app, tmp_path))
+    assert server.got == []  # so the server says 500
+    assert [(one.status, one.bytes_out) for one in events(tmp_path)] == [(500, None)]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_app_is_told_that_its_head_was_refused(tmp_path: Path, waits: bool) -> None:
+    told = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({**START})
+            if waits:
+                await asyncio.sleep(60)
+            await send({**BODY})
+        except RuntimeError as error:
+            told.append(str(error))
+
+    asyncio.run(Server(refuses=True).serve(app, tmp_path))
+    assert told == ["no such status"]
+
+
+def test_what_else_follows_a_head_goes_behind_it(tmp_path: Path) -> None:
+    server = Server()
+    (tmp_path / "file").write_bytes(b"12345")
+
+    async def of_a_file(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        await send({**START, "status": 202})
+        await send({**BODY})
+
+    for app in (of_a_file, twice):
+        (tmp_path / app.__name__).mkdir()
+        asyncio.run(server.serve(app, tmp_path / app.__name__))
+    assert server.got == ["start", "pathsend", "start", "start", "body"]
+    told = [*events(tmp_path / "of_a_file"), *events(tmp_path / "twice")]
+    assert [(one.status, one.bytes_out) for one in told] == [(201, 5), (202, 3)]
+
+
+def test_sending_the_head_while_the_app_waits_is_cpu_of_the_request(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START})
+        await asyncio.sleep(0)
+        await send({**BODY})
+
+    asyncio.run(Server(seconds=0.05).serve(app, tmp_path))
+    (event,) = events(tmp_path)
+    assert event.cpu_time_ms is not None and 50 <= event.cpu_time_ms < 90
+
+
 # --- ids
 
 
